@@ -1,0 +1,105 @@
+"""The results of one run, as evaluate writes them and the table and the report read them."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Latency(_Frozen):
+    """Warm wall time of one batch, in milliseconds, all rows measured in one process with the same runtime."""
+
+    batch_size: int
+    median_ms: float
+    p95_ms: float
+
+
+class Reliability(_Frozen):
+    """Calibration of predicted confidences in equal-width bins; empty bins have count 0."""
+
+    confidence: list[float] = Field(description="mean confidence of each bin, 0-1")
+    accuracy: list[float] = Field(description="accuracy in each bin, 0-1")
+    count: list[int] = Field(description="test images in each bin")
+    ece: float = Field(description="expected calibration error, 0-1")
+
+
+class Routing(_Frozen):
+    """How a mixture routes the test set. accuracy = r * a + (1 - r) * b holds to rounding."""
+
+    router: str = Field(description="cnn, linear, transformer or oracle")
+    r: float = Field(description="router accuracy: images sent to the student whose cluster holds their class")
+    a: float | None = Field(description="accuracy when rightly routed; None if no image was")
+    b: float | None = Field(description="accuracy when wrongly routed; None if no image was")
+    clusters: list[list[int]] = Field(description="class indices of each student's cluster")
+    share: list[list[float]] = Field(description="(classes, students): share of each class sent to each student (Fig 2)")
+    confusion: list[list[int]] = Field(description="(students, students): rows true cluster, columns chosen student")
+    reliability: Reliability
+
+
+class Row(_Frozen):
+    """One line of the table: a model measured on the held-out images."""
+
+    key: str = Field(description="short name, e.g. teacher, student, mixture, oracle, same_budget, same_cost")
+    label: str = Field(description="what the table prints")
+    role: Literal["teacher", "student", "mixture", "control", "upper bound"]
+    accuracy: float = Field(description="0-1, on the held-out images")
+    loss: float = Field(description="mean negative log-likelihood, nats")
+    macs: float = Field(description="multiply-adds per image at inference: router + the students that run")
+    router_macs: float = Field(description="the router's part of macs; 0 without a router")
+    paper_mflops: float = Field(description="the paper's unit: MMAC / 64, router left out; only to compare with its table")
+    parameters: int = Field(description="all parameters that must be stored")
+    epochs: float = Field(description="passes over the training images that led to this model, all its parts together")
+    training_macs: float = Field(description="forward multiply-adds spent in training this model and its parts")
+    latency: list[Latency]
+    confusion: list[list[int]] = Field(description="(classes, classes): rows true class, columns predicted")
+    reliability: Reliability
+    routing: Routing | None = None
+    note: str = ""
+
+
+class Curve(_Frozen):
+    """One stage's training curves: one value an epoch."""
+
+    stage: str
+    series: dict[str, list[float]] = Field(description="e.g. loss, accuracy, validation_accuracy")
+
+
+class Clustering(_Frozen):
+    """How the classes were grouped from the teacher's mean logits."""
+
+    mean_logits: list[list[float]] = Field(description="(classes, classes): row c is the teacher's mean logit vector of class c")
+    similarity: list[list[float]] = Field(description="(classes, classes): cosine similarity of the centred rows of mean_logits, -1 to 1")
+    clusters: list[list[int]]
+    criterion: str = Field(description="how k came about, in words")
+    scores: dict[str, float] = Field(description="k (as text) to silhouette score, for every k considered")
+
+
+class Data(_Frozen):
+    """What the run learnt from and was measured on."""
+
+    name: str
+    classes: list[str]
+    shape: tuple[int, int, int] = Field(description="height, width, channels")
+    train: int
+    validation: int
+    test: int
+    split: str = Field(description="a sentence: where the held-out images come from")
+
+
+class Results(_Frozen):
+    """Everything the table and the report show."""
+
+    data: Data
+    rows: list[Row]
+    clustering: Clustering
+    curves: list[Curve]
+    seed: int
+    device: str
+    versions: dict[str, str]
+    threads: int
+    lineage: list[dict[str, str]] = Field(
+        default=[], description="the inputs, one a line: name, stage, uri, digest (sha256:...), and code version, seconds, parameters as text"
+    )

@@ -1,0 +1,1 @@
+"""The stage contract: settings to flags, artifacts, object store, provenance, and the local runner."""

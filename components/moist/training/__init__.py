@@ -1,0 +1,1 @@
+"""Losses and loops. No I/O, no kfp."""
