@@ -1,0 +1,172 @@
+"""Artifacts on disk: the manifest that travels with each, its digests, and writing so that nothing is half there."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from moist.errors import DamagedArtifactError, DiskFullError
+
+MANIFEST = "moist.json"
+MAX_MANIFEST_BYTES = 4 << 20
+
+
+class InputRecord(BaseModel):
+    """One input of the task that made an artifact."""
+
+    model_config = ConfigDict(frozen=True)
+    uri: str
+    digest: str
+
+
+class FileRecord(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    sha256: str
+    bytes: int
+
+
+class Manifest(BaseModel):
+    """What travels with every artifact: what it is, what it came from, and the digests of its files."""
+
+    model_config = ConfigDict(frozen=True)
+    kind: str
+    name: str
+    digest: str
+    files: dict[str, FileRecord]
+    stage: str
+    task: str
+    code_version: str
+    settings: dict[str, Any]
+    inputs: dict[str, InputRecord | list[InputRecord]]
+    outputs: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    machine: str = ""
+    device: str = ""
+    threads: int = 0
+    started: str = ""
+    seconds: float = 0.0
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(path: Path) -> dict[str, FileRecord]:
+    """Digest and size of every file of an artifact (a folder, or one file), without its manifest."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    base = path.parent if path.is_file() else path
+    names = ((file, file.relative_to(base).as_posix()) for file in files)
+    return {
+        name: FileRecord(sha256=sha256(file), bytes=file.stat().st_size) for file, name in names if name != MANIFEST
+    }
+
+
+def digest_of(files: dict[str, FileRecord]) -> str:
+    """One digest over an artifact's files: `sha256:` and the SHA-256 of the sorted list of name and SHA-256."""
+    listing = "".join(f"{name}\0{record.sha256}\n" for name, record in sorted(files.items()))
+    return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def read_manifest(folder: Path, name: str) -> Manifest:
+    """Read an artifact's manifest.
+
+    Raises:
+        DamagedArtifactError: if it is missing, too large, not JSON, or not a manifest.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DamagedArtifactError(
+            f"Input {name}: {folder} has no {MANIFEST}, so it is missing, or not an artifact of moist, or its upload "
+            "did not finish; rerun the stage that makes it."
+        )
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise DamagedArtifactError(f"Input {name}: {path} has {path.stat().st_size} bytes, which no manifest has.")
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (ValidationError, RecursionError) as error:
+        first = str(error).splitlines()[0]
+        raise DamagedArtifactError(f"Input {name}: {path} is not a manifest of moist ({first}).") from None
+
+
+def verify(folder: Path, name: str, *, kind: str, expected_digest: str | None = None) -> Manifest:
+    """Check that a folder holds the artifact it should: its kind, and every file as it was written.
+
+    Raises:
+        DamagedArtifactError: naming the file, or the kind found and the kind expected.
+    """
+    manifest = read_manifest(folder, name)
+    if manifest.kind != kind:
+        raise DamagedArtifactError(
+            f"Input {name} must be a {kind}, but {folder} holds a {manifest.kind} made by {manifest.stage}; "
+            "pass the right artifact."
+        )
+    found = describe(folder)
+    for file, record in manifest.files.items():
+        if file not in found:
+            raise DamagedArtifactError(f"Input {name}: {folder / file} is missing; rerun {manifest.task}.")
+        if found[file] != record:
+            raise DamagedArtifactError(
+                f"Input {name}: {folder / file} is not what {manifest.stage} wrote ({found[file].bytes} bytes, SHA-256 "
+                f"{found[file].sha256[:12]}…; expected {record.bytes} bytes, {record.sha256[:12]}…); rerun it."
+            )
+    extra = sorted(found.keys() - manifest.files.keys())
+    if extra:
+        raise DamagedArtifactError(f"Input {name}: {folder / extra[0]} does not belong to the artifact; remove it.")
+    if digest_of(found) != manifest.digest or (expected_digest and expected_digest != manifest.digest):
+        raise DamagedArtifactError(
+            f"Input {name}: {folder} has digest {manifest.digest}, but {expected_digest or digest_of(found)} was "
+            "expected: the artifact was swapped or overwritten since its producer ran; rerun the producer."
+        )
+    return manifest
+
+
+def publish(staged: Path, final: Path) -> None:
+    """Give a finished artifact its final name in one step, replacing what an earlier attempt left there."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_is_an_error(final):
+        if final.is_dir() and not final.is_symlink():
+            old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old-", dir=final.parent))
+            final.replace(old / "was")
+            staged.replace(final)
+            shutil.rmtree(old)
+        else:
+            staged.replace(final)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with sorted keys, atomically.
+
+    Raises:
+        ValueError: for NaN and Infinity, which Kubeflow cannot read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    with full_disk_is_an_error(path):
+        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        try:
+            partial.write_text(text)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def full_disk_is_an_error(path: Path) -> Iterator[None]:
+    """Turn "no space left" into DiskFullError that names where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"No space left for {path}: free some, or point TMPDIR and the outputs elsewhere; nothing was kept."
+            ) from None
+        raise

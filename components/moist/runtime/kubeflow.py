@@ -1,0 +1,76 @@
+"""What Kubeflow sees of a stage: a container component generated from its declaration, so that it cannot drift."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, Optional, get_args, get_origin
+
+from kfp import dsl
+
+from moist.runtime.stage import Stage
+
+IMAGES = {"slim": "moist-slim", "train": "moist-train"}
+EXECUTOR_INPUT = "{{$}}"
+
+
+def container_component(stage: Stage) -> Any:
+    """Make the `dsl.container_component` of a stage.
+
+    Its inputs and parameters are the stage's ports and settings with their defaults; its one argument is the executor
+    input, which carries them all, so a setting never needs a hand-written flag.
+    """
+
+    def component(**_: Any) -> dsl.ContainerSpec:
+        return dsl.ContainerSpec(
+            image=IMAGES[stage.image],
+            command=["python3", "-m", stage.module],
+            args=["--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER],
+        )
+
+    parameters = []
+    for name, port in stage.inputs.items():
+        artifact: Any = getattr(dsl, port.type)
+        annotation: Any = dsl.Input[list[artifact]] if port.many else dsl.Input[artifact]
+        if port.optional:
+            parameters.append(_parameter(name, Optional[annotation], None))  # noqa: UP045 - kfp reads only this form
+        else:
+            parameters.append(_parameter(name, annotation))
+    for name, port in stage.outputs.items():
+        parameters.append(_parameter(name, dsl.Output[getattr(dsl, port.type)]))
+    for name, info in stage.settings.model_fields.items():
+        parameters.append(_parameter(name, _kfp_type(info.annotation), info.default))
+    # A parameter without a default may not follow one with; kfp passes by name, so the order is free.
+    parameters.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+    function: Callable[..., Any] = lambda *values: component()  # noqa: E731 - kfp calls it with placeholders
+    function.__name__ = stage.name
+    function.__doc__ = _docstring(stage)
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return dsl.container_component(function)
+
+
+def named(component: Any, name: str) -> Any:
+    """The same component under another task name, for a stage that a pipeline uses more than once."""
+    again = copy.copy(component)
+    again.component_spec = copy.deepcopy(component.component_spec)
+    again.component_spec.name = name
+    return again
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation, default=default)
+
+
+def _kfp_type(annotation: Any) -> type:
+    if get_origin(annotation) is Literal:
+        return type(get_args(annotation)[0])
+    if annotation in (str, int, float, bool):
+        return annotation  # type: ignore[no-any-return]
+    raise TypeError(f"A setting of type {annotation} has no Kubeflow parameter type; use str, int, float or bool.")
+
+
+def _docstring(stage: Stage) -> str:
+    described = {name: port.description for name, port in stage.inputs.items()}
+    described |= {name: info.description or "" for name, info in stage.settings.model_fields.items()}
+    arguments = "\n".join(f"    {name}: {text}" for name, text in described.items())
+    returns = "\n".join(f"    {name}: {port.description}" for name, port in stage.outputs.items())
+    return f"{stage.summary}\n\nArgs:\n{arguments}\n\nReturns:\n{returns}\n"

@@ -1,0 +1,52 @@
+"""Where an artifact came from: code version, library versions, device."""
+
+import functools
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import moist
+
+LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "fvcore", "safetensors")
+
+
+@functools.cache
+def code_version() -> str:
+    """The package's version and a digest of its source, e.g. `0.1.0+3f2a9c81d04e`.
+
+    The digest, unlike a commit, is also right in a container and with uncommitted changes.
+    """
+    digest = hashlib.sha256()
+    root = Path(moist.__file__).parent
+    for path in sorted(root.rglob("*")):
+        if path.suffix in {".py", ".html", ".css"}:
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return f"{moist.__version__}+{digest.hexdigest()[:12]}"
+
+
+def versions() -> dict[str, str]:
+    """The Python version and those of the libraries that are installed here."""
+    found = {"python": platform.python_version(), "moist": code_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def machine() -> str:
+    """The processor and how many of its cores this process may use, e.g. `AMD EPYC, 2 cores`."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {cores} cores"
