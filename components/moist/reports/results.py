@@ -34,7 +34,9 @@ class Routing(_Frozen):
     a: float | None = Field(description="accuracy when rightly routed; None if no image was")
     b: float | None = Field(description="accuracy when wrongly routed; None if no image was")
     clusters: list[list[int]] = Field(description="class indices of each student's cluster")
-    share: list[list[float]] = Field(description="(classes, students): share of each class sent to each student (Fig 2)")
+    share: list[list[float]] = Field(
+        description="(classes, students): share of each class sent to each student (Fig 2)"
+    )
     confusion: list[list[int]] = Field(description="(students, students): rows true cluster, columns chosen student")
     reliability: Reliability
 
@@ -49,7 +51,9 @@ class Row(_Frozen):
     loss: float = Field(description="mean negative log-likelihood, nats")
     macs: float = Field(description="multiply-adds per image at inference: router + the students that run")
     router_macs: float = Field(description="the router's part of macs; 0 without a router")
-    paper_mflops: float = Field(description="the paper's unit: MMAC / 64, router left out; only to compare with its table")
+    paper_mflops: float = Field(
+        description="the paper's unit: MMAC / 64, router left out; only to compare with its table"
+    )
     parameters: int = Field(description="all parameters that must be stored")
     epochs: float = Field(description="passes over the training images that led to this model, all its parts together")
     training_macs: float = Field(description="forward multiply-adds spent in training this model and its parts")
@@ -70,8 +74,12 @@ class Curve(_Frozen):
 class Clustering(_Frozen):
     """How the classes were grouped from the teacher's mean logits."""
 
-    mean_logits: list[list[float]] = Field(description="(classes, classes): row c is the teacher's mean logit vector of class c")
-    similarity: list[list[float]] = Field(description="(classes, classes): cosine similarity of the centred rows of mean_logits, -1 to 1")
+    mean_logits: list[list[float]] = Field(
+        description="(classes, classes): row c is the teacher's mean logit vector of class c"
+    )
+    similarity: list[list[float]] = Field(
+        description="(classes, classes): cosine similarity of the centred rows of mean_logits, -1 to 1"
+    )
     clusters: list[list[int]]
     criterion: str = Field(description="how k came about, in words")
     scores: dict[str, float] = Field(description="k (as text) to silhouette score, for every k considered")
@@ -101,5 +109,7 @@ class Results(_Frozen):
     versions: dict[str, str]
     threads: int
     lineage: list[dict[str, str]] = Field(
-        default=[], description="the inputs, one a line: name, stage, uri, digest (sha256:...), and code version, seconds, parameters as text"
+        default=[],
+        description="the inputs, one a line: name, stage, uri, digest (sha256:...), and code version, seconds, "
+        "parameters as text",
     )

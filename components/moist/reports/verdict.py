@@ -1,0 +1,61 @@
+"""Whether a mixture beat its controls, in plain sentences."""
+
+import math
+
+from moist.reports.labels import CONTROLS, row_label
+from moist.reports.results import Results, Row
+
+
+def verdicts(results: Results) -> list[str]:
+    """One sentence a mixture: whether it beat each control, and by how many points of accuracy."""
+    mixtures = [row for row in results.rows if row.role == "mixture"]
+    if not mixtures:
+        return ["No mixture was measured."]
+    return [_verdict(row, results) for row in mixtures]
+
+
+def caveat(results: Results) -> str:
+    """What the ± in the verdicts is, and what it leaves out."""
+    return (
+        f"One seed and {results.data.test:,} held-out images: ± is the binomial standard error of a difference, the two "
+        "models taken as independent. The spread over seeds comes on top, and a difference below twice its error "
+        "settles nothing."
+    )
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Binomial standard error of an accuracy (0-1) over this many images, 0-1."""
+    return math.sqrt(max(0.0, accuracy * (1 - accuracy)) / images) if images else 0.0
+
+
+def _verdict(mixture: Row, results: Results) -> str:
+    subject = f"{row_label(mixture)} ({mixture.accuracy:.2%})".replace("%", " %")
+    controls = [row for row in results.rows if row.role == "control"]
+    if not controls:
+        return f"{subject} was not compared with any control, so this run does not show what the mixture buys."
+    points = [round(100 * (mixture.accuracy - control.accuracy), 2) for control in controls]
+    parts = [
+        _difference(gap, mixture, control, results.data.test) for gap, control in zip(points, controls, strict=True)
+    ]
+    beaten = sum(gap > 0 for gap in points)
+    sentence = f"{subject} {_outcome(beaten, len(controls))}: it is {' and '.join(parts)}."
+    missing = [name for key, name in CONTROLS.items() if key not in {row.key for row in controls}]
+    return sentence + "".join(f" The comparison with {name} is missing." for name in missing)
+
+
+def _outcome(beaten: int, controls: int) -> str:
+    if controls == 1:
+        return "beat its control" if beaten else "did not beat its control"
+    if beaten in (0, controls):
+        both, neither = ("both", "neither") if controls == 2 else (f"all {controls}", "none")
+        return f"beat {both if beaten else neither} of its controls"
+    return f"beat {beaten} of its {controls} controls"
+
+
+def _difference(points: float, mixture: Row, control: Row, images: int) -> str:
+    name = CONTROLS.get(control.key, f"the control “{row_label(control)}”")
+    against = f"{name} ({100 * control.accuracy:.2f} %)"
+    if points == 0:
+        return f"level with {against}"
+    error = 100 * math.hypot(standard_error(mixture.accuracy, images), standard_error(control.accuracy, images))
+    return f"{abs(points):.2f} ± {error:.2f} points {'above' if points > 0 else 'below'} {against}"
