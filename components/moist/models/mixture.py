@@ -1,0 +1,116 @@
+"""The mixture: a router that sends each image to one student, and each student run once on its share of the batch."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from moist.errors import InputError
+
+
+def check_clusters(clusters: Sequence[Sequence[int]]) -> int:
+    """The number of classes that `clusters` (class indices of each student) divide among the students.
+
+    Raises:
+        InputError: a cluster is empty, or the clusters are not a partition of the classes 0 .. n-1.
+    """
+    if not clusters:
+        raise InputError("a mixture needs at least one cluster of classes, and none is given")
+    for student, cluster in enumerate(clusters):
+        if not cluster:
+            raise InputError(
+                f"cluster {student} is empty: give every student at least one class, or use fewer students"
+            )
+    members = sorted(label for cluster in clusters for label in cluster)
+    if members != list(range(len(members))):
+        raise InputError(
+            f"the clusters {[list(cluster) for cluster in clusters]} are not a partition: every class from 0 to "
+            f"{max(members)} must be in exactly one cluster"
+        )
+    return len(members)
+
+
+class Mixture(nn.Module):
+    """One router and k students; only the student that the router chooses runs.
+
+    Without a router (the conceptual 100% router, which knows the label) only `forward_to` can be used, with
+    `student_of_class[labels]` as the choice: an upper bound.
+    """
+
+    student_of_class: Tensor
+
+    def __init__(
+        self, router: nn.Module | None, students: Iterable[nn.Module], clusters: Sequence[Sequence[int]]
+    ) -> None:
+        super().__init__()
+        classes = check_clusters(clusters)
+        self.router = router
+        self.students = nn.ModuleList(students)
+        self.clusters = tuple(tuple(cluster) for cluster in clusters)
+        if len(self.students) != len(self.clusters):
+            raise InputError(
+                f"a mixture of {len(self.students)} students needs as many clusters, not {len(self.clusters)}"
+            )
+        student_of_class = torch.empty(classes, dtype=torch.int64)
+        for student, cluster in enumerate(self.clusters):
+            student_of_class[list(cluster)] = student
+        # Not persistent: it follows from the clusters, and two sources could disagree.
+        self.register_buffer("student_of_class", student_of_class, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, float (B, classes), of images, float (B, channels, height, width), each from its chosen student."""
+        return self.forward_to(images, self.route(images).argmax(dim=1))
+
+    def route(self, images: Tensor) -> Tensor:
+        """Router logits, float (B, students), of images, float (B, channels, height, width).
+
+        Raises:
+            InputError: the mixture has no router.
+        """
+        if self.router is None:
+            raise InputError("this mixture has no router: choose the students with forward_to")
+        logits: Tensor = self.router(images)
+        return logits
+
+    def forward_to(self, images: Tensor, expert_index: Tensor) -> Tensor:
+        """Logits, float (B, classes), each from the student that `expert_index`, int64 (B,), names.
+
+        The batch is grouped by student: each runs once, on its share, and not at all if it has none.
+
+        Raises:
+            InputError: `expert_index` has another length than the batch, or names a student that is not there.
+        """
+        batch, experts = len(images), len(self.students)
+        if expert_index.shape != (batch,):
+            raise InputError(
+                f"expert_index has shape {tuple(expert_index.shape)}: it must be ({batch},), one per image"
+            )
+        if batch == 0:
+            return images.new_zeros((0, len(self.student_of_class)))
+        if batch == 1:
+            return self._student(int(expert_index))(images)  # type: ignore[no-any-return]
+        order = expert_index.argsort(stable=True)
+        ordered = expert_index[order]
+        # The shares' boundaries in the ordered batch, with one transfer from the device.
+        edges = torch.searchsorted(ordered, torch.arange(experts + 1, device=ordered.device)).tolist()
+        if edges[0] != 0 or edges[-1] != batch:
+            raise InputError(f"expert_index names students outside 0 to {experts - 1}: use the router's argmax")
+        used = [expert for expert in range(experts) if edges[expert] < edges[expert + 1]]
+        if len(used) == 1:
+            return self._student(used[0])(images)  # type: ignore[no-any-return]
+        grouped = images.index_select(0, order)
+        logits = torch.cat([self.students[e](grouped[edges[e] : edges[e + 1]]) for e in used])
+        return torch.empty_like(logits).index_copy(0, order, logits)
+
+    def dense(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Every student on every image, for training: router logits (B, students), logits (B, students, classes).
+
+        Raises:
+            InputError: the mixture has no router.
+        """
+        return self.route(images), torch.stack([student(images) for student in self.students], dim=1)
+
+    def _student(self, index: int) -> nn.Module:
+        if not 0 <= index < len(self.students):
+            raise InputError(f"expert_index names student {index}: it must be 0 to {len(self.students) - 1}")
+        return self.students[index]

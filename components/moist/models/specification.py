@@ -1,0 +1,159 @@
+"""Specifications: JSON-serialisable descriptions of networks and mixtures, from which they are built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from moist.errors import InputError
+from moist.models.mixture import Mixture, check_clusters
+from moist.models.routers import CnnRouter, LinearRouter, TransformerRouter
+from moist.models.student import Student
+from moist.models.teacher import resnet18, small_resnet
+
+MAX_PARAMETERS = 2**28
+"""The most parameters a specification may ask for: 1 GiB of float32, six times the largest network of the paper."""
+
+Role = Literal["teacher", "student", "router"]
+Side = Annotated[int, Field(ge=4, le=256)]
+Classes = Annotated[int, Field(ge=0, lt=1000)]
+Channels = Annotated[int, Field(ge=1, le=1024)]
+Units = Annotated[int, Field(ge=1, le=16384)]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be built by name: what it is for, how it is made, which options it takes."""
+
+    role: Role
+    make: Callable[..., nn.Module]
+    options: tuple[str, ...] = ()
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "resnet18": Architecture("teacher", resnet18),
+    "small_resnet": Architecture("teacher", small_resnet),
+    "student": Architecture("student", Student, ("width", "channels")),
+    "cnn_router": Architecture("router", CnnRouter),
+    "linear_router": Architecture("router", LinearRouter, ("hidden",)),
+    "transformer_router": Architecture("router", TransformerRouter),
+}
+
+
+class NetworkSpec(BaseModel):
+    """One network. An option left out (None) has the architecture's own default.
+
+    Raises:
+        InputError: the architecture is unknown, does not take an option that is given, or would be too large.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str = Field(max_length=40, description="one of ARCHITECTURES")
+    shape: tuple[Side, Side, Annotated[int, Field(ge=1, le=16)]] = Field(description="height, width, channels")
+    outputs: int = Field(ge=1, le=1000, description="classes of a teacher or student, students of a router")
+    width: Units | None = Field(default=None, description="student: units of the hidden layer")
+    channels: tuple[Channels, Channels] | None = Field(
+        default=None, description="student: channels of both convolutions"
+    )
+    hidden: tuple[Units, Units] | None = Field(default=None, description="linear_router: units of both hidden layers")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.architecture not in ARCHITECTURES:
+            raise InputError(f"unknown architecture '{self.architecture}': use one of {', '.join(ARCHITECTURES)}")
+        allowed = ARCHITECTURES[self.architecture].options
+        for option in self.options:
+            if option not in allowed:
+                takes = f"only {' and '.join(allowed)}" if allowed else "no options"
+                raise InputError(f"{self.architecture} has no option '{option}': it takes {takes}")
+        return self
+
+    @property
+    def role(self) -> Role:
+        """What the network is for."""
+        return ARCHITECTURES[self.architecture].role
+
+    @property
+    def options(self) -> dict[str, int | tuple[int, int]]:
+        """The options that are given."""
+        given = {"width": self.width, "channels": self.channels, "hidden": self.hidden}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class MixtureSpec(BaseModel):
+    """A mixture: its router (None: the label chooses), its students, all alike, and the classes of each.
+
+    Raises:
+        InputError: the parts do not fit each other, or the clusters are not a partition of the classes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    router: NetworkSpec | None
+    student: NetworkSpec
+    clusters: tuple[tuple[Classes, ...], ...] = Field(max_length=1000, description="class indices of each student")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        classes = check_clusters(self.clusters)
+        if self.student.outputs != classes:
+            raise InputError(f"the clusters hold {classes} classes, but the student has {self.student.outputs} outputs")
+        if self.router is not None:
+            if self.router.role != "router":
+                raise InputError(
+                    f"'{self.router.architecture}' is a {self.router.role}: a mixture needs a router there"
+                )
+            if self.router.outputs != len(self.clusters):
+                raise InputError(
+                    f"a router of {self.router.outputs} outputs cannot choose among {len(self.clusters)} students"
+                )
+            if self.router.shape != self.student.shape:
+                raise InputError(f"the router takes images of {self.router.shape}, the student of {self.student.shape}")
+        return self
+
+
+def build(spec: NetworkSpec | MixtureSpec) -> nn.Module:
+    """The network or `Mixture` that `spec` describes, freshly initialised from torch's global random state.
+
+    Raises:
+        InputError: it would have more than `MAX_PARAMETERS` parameters.
+    """
+    skeleton(spec)
+    return _make(spec)
+
+
+def skeleton(spec: NetworkSpec | MixtureSpec) -> nn.Module:
+    """The same on the meta device: all shapes, no memory, no random number drawn.
+
+    Raises:
+        InputError: it would have more than `MAX_PARAMETERS` parameters.
+    """
+    parts = [(spec, 1)] if isinstance(spec, NetworkSpec) else [(spec.student, len(spec.clusters)), (spec.router, 1)]
+    with torch.device("meta"):
+        count = sum(
+            copies * sum(parameter.numel() for parameter in _make(part).parameters())
+            for part, copies in parts
+            if part is not None
+        )
+        if count > MAX_PARAMETERS:
+            raise InputError(f"the network would have {count:,} parameters: at most {MAX_PARAMETERS:,} are allowed")
+        if isinstance(spec, NetworkSpec):
+            return _make(spec)
+        router, students = _parts(spec)
+    # Outside the meta device, so that the class-to-student map, which is not stored, has its values.
+    return Mixture(router, students, spec.clusters)
+
+
+def _make(spec: NetworkSpec | MixtureSpec) -> nn.Module:
+    if isinstance(spec, MixtureSpec):
+        return Mixture(*_parts(spec), spec.clusters)
+    return ARCHITECTURES[spec.architecture].make(spec.shape, spec.outputs, **spec.options)
+
+
+def _parts(spec: MixtureSpec) -> tuple[nn.Module | None, list[nn.Module]]:
+    router = None if spec.router is None else _make(spec.router)
+    return router, [_make(spec.student) for _ in spec.clusters]

@@ -1,0 +1,61 @@
+"""Teachers: the paper's CIFAR ResNet-18, and a small residual network that trains in minutes on a CPU."""
+
+from torch import Tensor, nn
+from torchvision.models import resnet18 as torchvision_resnet18
+from torchvision.models.resnet import BasicBlock
+
+
+def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The paper's teacher: torchvision's ResNet-18 with a 3x3 stride-1 stem and without the max-pool.
+
+    `shape` is height, width, channels; the stem takes as many channels as the images have. The network maps
+    float (B, channels, height, width) to logits float (B, classes). Source: MoIST, section IV.
+    """
+    network: nn.Module = torchvision_resnet18(weights=None, num_classes=classes)
+    network.conv1 = nn.Conv2d(shape[2], 64, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    network.maxpool = nn.Identity()
+    return network
+
+
+class SmallResNet(nn.Module):
+    """Three stages of one basic block each, at full, half and quarter resolution."""
+
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, channels: tuple[int, int, int] = (32, 64, 128)
+    ) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(shape[2], first, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()
+        )
+        self.stages = nn.Sequential(
+            BasicBlock(first, first), _halving_block(first, second), _halving_block(second, third)
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(third, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, float (B, classes), of images, float (B, channels, height, width)."""
+        logits: Tensor = self.fc(self.pool(self.stages(self.stem(images))).flatten(1))
+        return logits
+
+
+def _halving_block(channels_in: int, channels_out: int) -> nn.Module:
+    """A basic block that halves the resolution; its shortcut is a strided 1x1 convolution, as in ResNet-18."""
+    shortcut = nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=2, bias=False), nn.BatchNorm2d(channels_out)
+    )
+    block: nn.Module = BasicBlock(channels_in, channels_out, stride=2, downsample=shortcut)
+    return block
+
+
+def small_resnet(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A fast teacher for CPUs; `shape` is height, width, channels.
+
+    The network maps float (B, channels, height, width) to logits float (B, classes).
+    """
+    return SmallResNet(shape, classes)
