@@ -1,22 +1,17 @@
-"""The report's figures, each as the text of one SVG image without ids that could clash on a page.
+"""The report's figures, each as the text of one SVG element.
 
 Every function takes `name`, a word of letters, digits and dashes that no other figure on the page has. Text stays text,
 so that a page's own font shows it and readers can search it. The same results give the same bytes.
 """
 
-import io
-import logging
+import itertools
 import math
-import re
-import warnings
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -24,45 +19,17 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from moist.reports.labels import class_order, ordered_rows, printable, row_label, shortened
 from moist.reports.results import Clustering, Curve, Reliability, Results, Routing
+from moist.reports.svg import INK, MUTED, new_figure, style, svg_text
 from moist.reports.verdict import standard_error
 
 # Okabe and Ito's palette (2008): told apart with every common colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-INK, MUTED, GRID = "#1f2933", "#66717d", "#d9dee3"
-ROLE_STYLE: dict[str, tuple[str, str]] = {
-    "teacher": ("s", "#000000"),
-    "student": ("o", "#56B4E9"),
-    "mixture": ("D", "#0072B2"),
-    "control": ("^", "#D55E00"),
-    "upper bound": ("v", "#999999"),
-}
-SVG = "http://www.w3.org/2000/svg"
-XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
-STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a class named "$x" is a name, not a formula
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.labelsize": 10.5,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
-    "figure.facecolor": "none",
+ROLE_STYLE: dict[str, tuple[str, float, str]] = {
+    "teacher": ("s", 8, "#000000"),
+    "student": ("o", 8, "#56B4E9"),
+    "mixture": ("D", 8, "#0072B2"),
+    "control": ("^", 10, "#D55E00"),
+    "upper bound": ("v", 10, "#8a8f94"),
 }
 
 
@@ -74,19 +41,19 @@ def accuracy_against_cost(results: Results, name: str) -> str:
     width, line = 480.0, 13.0
     heights = [line * (label.count("\n") + 1) + 7 for label in labels]
     height = max(300.0, sum(heights) + 75)
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure = _figure(width, height)
+    with style(name):
+        figure = new_figure(width, height)
         box = (48 / width, 44 / height, 242 / width, (height - 62) / height)
         axes = figure.add_axes(box)
         for row in rows:
-            marker, colour = ROLE_STYLE[row.role]
+            marker, size, colour = ROLE_STYLE[row.role]
             error = 100 * standard_error(row.accuracy, results.data.test)
             axes.errorbar(row.macs / 1e6, 100 * row.accuracy, yerr=error, color=colour, linewidth=1, zorder=3)
             axes.plot(
                 row.macs / 1e6,
                 100 * row.accuracy,
                 marker,
-                markersize=8,
+                markersize=size,
                 color=colour,
                 markeredgecolor="white",
                 zorder=4,
@@ -117,7 +84,7 @@ def accuracy_against_cost(results: Results, name: str) -> str:
                 annotation_clip=False,
                 arrowprops={"arrowstyle": "-", "color": "#9aa5b1", "linewidth": 0.7, "shrinkB": 4, "relpos": (0, 0.5)},
             )
-        return _svg(figure, name)
+        return svg_text(figure, name)
 
 
 def training_curve(curve: Curve, name: str) -> str:
@@ -125,8 +92,8 @@ def training_curve(curve: Curve, name: str) -> str:
     panels: dict[str, list[str]] = {}
     for series in sorted(curve.series):
         panels.setdefault(series.rsplit("_", 1)[-1], []).append(series)
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure = _figure(360, 30 + 150 * max(1, len(panels)), layout="constrained")
+    with style(name):
+        figure = new_figure(360, 30 + 150 * max(1, len(panels)), layout="constrained")
         grid = figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (kind, members) in zip(grid, panels.items(), strict=False):
             percent = kind == "accuracy"
@@ -147,14 +114,14 @@ def training_curve(curve: Curve, name: str) -> str:
             if len(members) > 1 or members[0] != kind:
                 axes.legend(loc="best", handlelength=2.4)
         grid[-1].set_xlabel("epoch")
-        return _svg(figure, name)
+        return svg_text(figure, name)
 
 
 def similarity_matrix(clustering: Clustering, classes: Sequence[str], name: str) -> str:
     """Cosine similarity (-1 to 1) of the classes' mean logits, in the clusters' order, the clusters framed."""
     order = class_order(len(classes), clustering.clusters)
     values = np.asarray(clustering.similarity, dtype=float)[np.ix_(order, order)]
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
+    with style(name):
         figure, axes, size = _matrix_axes([classes[index] for index in order])
         image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="none")
         _cells(axes, values, "{:.2f}", np.abs(values) > 0.62)
@@ -176,14 +143,14 @@ def similarity_matrix(clustering: Clustering, classes: Sequence[str], name: str)
                 )
             start += side
         _colour_bar(figure, axes, image, "cosine similarity")
-        return _svg(figure, name)
+        return svg_text(figure, name)
 
 
 def silhouette_scores(clustering: Clustering, name: str) -> str:
     """The score of every number of clusters that was considered; the chosen one is filled."""
     scores = {int(k): score for k, score in clustering.scores.items()}
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure = _figure(360, 200, layout="constrained")
+    with style(name):
+        figure = new_figure(360, 200, layout="constrained")
         axes = figure.add_subplot()
         for k, score in sorted(scores.items()):
             chosen = k == len(clustering.clusters)
@@ -204,7 +171,7 @@ def silhouette_scores(clustering: Clustering, name: str) -> str:
         axes.set_ylabel("silhouette score")
         axes.margins(y=0.15)
         axes.grid(True, axis="y")
-        return _svg(figure, name)
+        return svg_text(figure, name)
 
 
 def class_shares(routing: Routing, classes: Sequence[str], name: str) -> str:
@@ -215,12 +182,10 @@ def class_shares(routing: Routing, classes: Sequence[str], name: str) -> str:
     step = 22.0 if len(classes) <= 30 else 12.0
     home = {member: index for index, cluster in enumerate(routing.clusters) for member in cluster}
     # Half a bar of room between clusters shows which classes belong together.
-    places = np.cumsum(
-        [0.0] + [1.0 if home.get(a) == home.get(b) else 1.5 for a, b in zip(order, order[1:], strict=False)]
-    )
+    places = np.cumsum([0.0] + [1.0 if home.get(a) == home.get(b) else 1.5 for a, b in itertools.pairwise(order)])
     legend_rows = math.ceil(students / 4)
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure = _figure(440, 62 + 17 * legend_rows + step * (places[-1] + 1), layout="constrained")
+    with style(name):
+        figure = new_figure(440, 62 + 17 * legend_rows + step * (places[-1] + 1), layout="constrained")
         axes = figure.add_subplot()
         left = np.zeros(len(classes))
         for student in range(students):
@@ -261,7 +226,7 @@ def class_shares(routing: Routing, classes: Sequence[str], name: str) -> str:
             handlelength=1,
             columnspacing=1.4,
         )
-        return _svg(figure, name)
+        return svg_text(figure, name)
 
 
 def confusion_matrix(
@@ -273,7 +238,7 @@ def confusion_matrix(
     """
     counts = np.asarray(matrix, dtype=float)[np.ix_(order, order)]
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
+    with style(name):
         figure, axes, _ = _matrix_axes([names[index] for index in order])
         # The root brings out the errors, which are small beside the diagonal.
         image = axes.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 100), interpolation="none")
@@ -281,7 +246,7 @@ def confusion_matrix(
         axes.set_ylabel(axis[0])
         axes.set_xlabel(axis[1])
         _colour_bar(figure, axes, image, "% of row")
-        return _svg(figure, name)
+        return svg_text(figure, name)
 
 
 def reliability_plot(reliability: Reliability, name: str) -> str:
@@ -294,8 +259,8 @@ def reliability_plot(reliability: Reliability, name: str) -> str:
         if count > 0
     ]
     total = max(1, sum(count for _, _, count in bins))
-    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure = _figure(270, 320, layout="constrained")
+    with style(name):
+        figure = new_figure(270, 320, layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.plot((0, 100), (0, 100), color=MUTED, linestyle="--", linewidth=1)
         x = [100 * confidence for confidence, _, _ in bins]
@@ -308,14 +273,7 @@ def reliability_plot(reliability: Reliability, name: str) -> str:
         )
         lower.set(xlabel="confidence, %", ylabel="images, %")
         lower.grid(True, axis="y")
-        return _svg(figure, name)
-
-
-def _figure(width: float, height: float, **options: Any) -> Figure:
-    """A figure whose SVG measures width x height pixels; its font sizes are pixels too."""
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, **options)
-    FigureCanvasSVG(figure)
-    return figure
+        return svg_text(figure, name)
 
 
 def _matrix_axes(names: Sequence[str]) -> tuple[Figure, Axes, float]:
@@ -329,7 +287,7 @@ def _matrix_axes(names: Sequence[str]) -> tuple[Figure, Axes, float]:
     font = min(9.5, max(6.0, cell * 0.9))
     margin = 24 + 0.62 * font * max(map(len, shown), default=0)
     side = cell * len(names)
-    figure = _figure(side + margin + 130, side + margin + 34, layout="constrained")
+    figure = new_figure(side + margin + 130, side + margin + 34, layout="constrained")
     axes = figure.add_subplot()
     ticks = list(range(0, len(names), step))
     axes.set_yticks(ticks, shown[::step], fontsize=font)
@@ -359,7 +317,7 @@ def _cells(axes: Axes, values: np.ndarray[Any, Any], form: str, dark: np.ndarray
 
 def _colour_bar(figure: Figure, axes: Axes, image: Any, label: str) -> None:
     bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=22, pad=0.03)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8.5)
@@ -401,34 +359,3 @@ def _wrapped(text: str, width: int) -> str:
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()
     return "\n".join(shortened(line, width + 4) for line in lines)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """The drawing as an svg element: no header, no metadata, size in pixels, ids prefixed with `name`."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A class name in a script that matplotlib's font lacks is drawn by the reader's own font.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(buffer.getvalue())
-    for metadata in root.findall(f"{{{SVG}}}metadata"):
-        root.remove(metadata)
-    _, _, width, height = root.attrib["viewBox"].split()
-    root.set("width", width)
-    root.set("height", height)
-    used = set(
-        re.findall(r"#([\w-]+)", " ".join(value for element in root.iter() for value in element.attrib.values()))
-    )
-    for element in root.iter():
-        element.tag = element.tag.removeprefix(f"{{{SVG}}}")
-        if XLINK_HREF in element.attrib:
-            element.set("href", element.attrib.pop(XLINK_HREF))
-        if "id" in element.attrib and element.attrib["id"] not in used:
-            del element.attrib["id"]
-        for key, value in element.attrib.items():
-            if key == "id":
-                element.set(key, f"{name}-{value}")
-            elif "#" in value:
-                element.set(key, re.sub(r"(^|url\()#", rf"\g<1>#{name}-", value))
-    root.set("xmlns", SVG)
-    return ElementTree.tostring(root, encoding="unicode")

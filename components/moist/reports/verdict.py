@@ -17,9 +17,9 @@ def verdicts(results: Results) -> list[str]:
 def caveat(results: Results) -> str:
     """What the ± in the verdicts is, and what it leaves out."""
     return (
-        f"One seed and {results.data.test:,} held-out images: ± is the binomial standard error of a difference, the two "
-        "models taken as independent. The spread over seeds comes on top, and a difference below twice its error "
-        "settles nothing."
+        f"One seed and {results.data.test:,} held-out images: ± is the binomial standard error of a difference, "
+        "the two models taken as independent. The spread over seeds comes on top, and a difference below twice its "
+        "error settles nothing."
     )
 
 

@@ -67,7 +67,7 @@ def example_results(
             "loss": 1.9 * (1 - accuracy) + 0.09,
             "router_macs": 0.0,
             "paper_mflops": mmac / 64,
-            "parameters": int(1_070_794 if mmac < 500 else 11_173_962),
+            "parameters": 1_070_794 if mmac < 500 else 11_173_962,
             "epochs": 24.0,
             "training_macs": mmac * 1e6 * 40_000 * 24,
         } | more
@@ -125,7 +125,8 @@ def example_results(
     result = Results(
         data=Data(
             name="cifar10", classes=names, shape=(32, 32, 3), train=36_000, validation=4_000, test=test,
-            split="Training images are CIFAR-10's batches 1-4; the held-out images are its batch 5, not the official test set.",
+            split="Training images are CIFAR-10's batches 1-4; the held-out images are its batch 5, "
+            "not the official test set.",
         ),
         rows=rows,
         clustering=Clustering(
