@@ -1,0 +1,242 @@
+"""The report of a run: one HTML file that needs nothing else, neither network nor script."""
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from moist.reports import plots
+from moist.reports.labels import (
+    MISSING,
+    class_order,
+    column,
+    fewer_macs,
+    fixed,
+    ordered_rows,
+    printable,
+    row_label,
+    shortened,
+)
+from moist.reports.results import Results, Row
+from moist.reports.table import HEADINGS, table_lines
+from moist.reports.verdict import caveat, verdicts
+
+LINEAGE_FIRST = ("name", "stage", "uri", "digest", "code version", "seconds", "parameters")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its caption, and the words that stand for it where it cannot be seen."""
+
+    svg: Markup
+    caption: str
+    alt: str
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        match = re.match(r'<svg width="([\d.]+)"', self.svg)
+        object.__setattr__(self, "width", round(float(match[1])) if match else 0)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of text; the first cell of a row names it. `marks` are CSS classes, one a row."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marks: Sequence[str] = ()
+    numbers: bool = True
+
+
+def html_report(results: Results) -> str:
+    """The report as the text of one HTML document; the same results give the same text."""
+    environment = Environment(
+        loader=PackageLoader("moist.reports", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["printable"] = printable
+    return environment.get_template("report.html").render(_context(results))
+
+
+def _context(results: Results) -> dict[str, Any]:
+    draw = _Drawing()
+    classes = [printable(name) for name in results.data.classes]
+    rows = ordered_rows(results)
+    return {
+        "data": results.data,
+        "results": results,
+        "verdicts": verdicts(results),
+        "caveat": caveat(results),
+        "headline": _headline_table(results),
+        "rows": rows,
+        "label": row_label,
+        "notes": [(row_label(row), printable(row.note)) for row in rows if row.note],
+        "cost_figure": draw(
+            lambda name: plots.accuracy_against_cost(results, name),
+            "Accuracy on the held-out images against multiply-adds per image (log scale; router included). "
+            "Up and to the left is better. Bars: one binomial standard error.",
+            "Scatter plot of the models in the table above: accuracy in percent against million multiply-adds.",
+        ),
+        "inference": _inference_table(results),
+        "training": _training_table(results),
+        "latency": _latency_table(results),
+        "curves": [
+            draw(
+                lambda name, curve=curve: plots.training_curve(curve, name),
+                curve.stage,
+                f"Training curves of {printable(curve.stage)}: {', '.join(map(printable, curve.series))} by epoch.",
+            )
+            for curve in results.curves
+            if any(curve.series.values())
+        ],
+        "clustering": results.clustering,
+        "clusters": [", ".join(classes[index] for index in cluster) for cluster in results.clustering.clusters],
+        "similarity": draw(
+            lambda name: plots.similarity_matrix(results.clustering, classes, name),
+            "Cosine similarity of the classes' mean teacher logits (centred). A frame holds the classes of one student.",
+            "Matrix of class similarities, ordered by cluster.",
+        ),
+        "scores": draw(
+            lambda name: plots.silhouette_scores(results.clustering, name),
+            "Silhouette score of each number of clusters considered; the one in use is filled.",
+            "Bar chart: " + ", ".join(f"k = {k}: {fixed(v, 3)}" for k, v in results.clustering.scores.items()) + ".",
+        )
+        if results.clustering.scores
+        else None,
+        "mixtures": [_mixture(row, classes, draw) for row in rows if row.role == "mixture" and row.routing],
+        "confusions": [
+            draw(
+                lambda name, row=row: plots.confusion_matrix(
+                    row.confusion,
+                    classes,
+                    class_order(len(classes), results.clustering.clusters),
+                    ("true class", "predicted class"),
+                    name,
+                ),
+                f"{row_label(row)}: test images by true and predicted class, in the clusters' order.",
+                f"Confusion matrix of {row_label(row)}, accuracy {100 * row.accuracy:.2f} percent.",
+            )
+            for row in rows
+            if row.role in ("mixture", "teacher")
+        ],
+        "reliability": [
+            draw(
+                lambda name, measured=measured: plots.reliability_plot(measured, name),
+                f"{label}: expected calibration error {fixed(measured.ece, 3)}",
+                f"Reliability plot of {label}: accuracy against confidence, and images in each bin.",
+            )
+            for label, measured in _calibrations(rows)
+        ],
+        "lineage": _lineage_table(results),
+        "missing": MISSING,
+    }
+
+
+class _Drawing:
+    """Draws figures with a name each that no other figure on the page has."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def __call__(self, plot: Callable[[str], str], caption: str, alt: str) -> Figure:
+        # plots escapes every text it draws, so its output is safe to include as it is.
+        return Figure(Markup(plot(f"fig{next(self._numbers)}")), printable(caption), printable(alt))
+
+
+def _mixture(row: Row, classes: Sequence[str], draw: _Drawing) -> dict[str, Any]:
+    routing = row.routing
+    if routing is None:
+        raise ValueError(f"{row.label} has no routing")
+    students = [f"student {index + 1}" for index in range(len(routing.clusters))]
+    return {
+        "label": row_label(row),
+        "row": row,
+        "routing": routing,
+        "shares": draw(
+            lambda name: plots.class_shares(routing, classes, name),
+            "Share of each class's test images sent to each student (Fig. 2 of the paper).",
+            f"Stacked bars, one a class: shares of the {len(students)} students in percent.",
+        ),
+        "confusion": draw(
+            lambda name: plots.confusion_matrix(
+                routing.confusion, students, range(len(students)), ("true cluster", "chosen student"), name
+            ),
+            "Router: test images by the student that holds their class and the student that they were sent to.",
+            f"Confusion matrix of the router, accuracy {100 * routing.r:.2f} percent.",
+        ),
+    }
+
+
+def _calibrations(rows: Sequence[Row]) -> list[tuple[str, Any]]:
+    models = [(row_label(row), row.reliability) for row in rows if row.role != "upper bound"]
+    routers = [
+        (f"router of {row_label(row)}", row.routing.reliability)
+        for row in rows
+        if row.routing is not None and row.role == "mixture"
+    ]
+    return models + routers
+
+
+def _marks(results: Results) -> list[str]:
+    return [row.role.replace(" ", "-") for row in ordered_rows(results)]
+
+
+def _headline_table(results: Results) -> Table:
+    headings = ["model", *(" ".join(filter(None, heading)) for heading in HEADINGS)]
+    return Table(headings, [[line.label, *line.cells] for line in table_lines(results)], _marks(results))
+
+
+def _inference_table(results: Results) -> Table:
+    rows = ordered_rows(results)
+    teacher = next((row for row in rows if row.role == "teacher"), None)
+    claimed = [teacher.paper_mflops / row.paper_mflops if teacher and row.paper_mflops > 0 else None for row in rows]
+    columns = [
+        [row_label(row) for row in rows],
+        column([row.router_macs / 1e6 for row in rows], 3),
+        column([(row.macs - row.router_macs) / 1e6 for row in rows], 3),
+        column([row.macs / 1e6 for row in rows], 3),
+        [fixed(fewer_macs(row, results), 1) for row in rows],
+        column([row.paper_mflops for row in rows], 3),
+        [fixed(value, 1) for value in claimed],
+    ]
+    headings = [
+        "model", "router", "network that answers", "together", "x fewer", "as the paper counts", "x fewer so counted",
+    ]  # fmt: skip
+    return Table(headings, list(zip(*columns, strict=True)), _marks(results))
+
+
+def _training_table(results: Results) -> Table:
+    rows = ordered_rows(results)
+    columns = [
+        [row_label(row) for row in rows],
+        [f"{row.parameters:,}" for row in rows],
+        [f"{row.epochs:g}" for row in rows],
+        column([row.training_macs / 1e12 for row in rows], 3),
+    ]
+    headings = ["model", "parameters", "epochs, all parts", "training, 10¹² forward multiply-adds"]
+    return Table(headings, list(zip(*columns, strict=True)), _marks(results))
+
+
+def _latency_table(results: Results) -> Table:
+    rows = ordered_rows(results)
+    sizes = sorted({latency.batch_size for row in rows for latency in row.latency})
+    headings, columns = ["model"], [[row_label(row) for row in rows]]
+    for size, (statistic, title) in itertools.product(sizes, (("median_ms", "median"), ("p95_ms", "95th percentile"))):
+        headings.append(f"batch {size}, {title}")
+        measured = [{latency.batch_size: getattr(latency, statistic) for latency in row.latency} for row in rows]
+        columns.append(column([values.get(size) for values in measured], 3))
+    return Table(headings, list(zip(*columns, strict=True)), _marks(results))
+
+
+def _lineage_table(results: Results) -> Table:
+    known = dict.fromkeys(key for entry in results.lineage for key in entry)
+    keys = [key for key in LINEAGE_FIRST if key in known] + [key for key in known if key not in LINEAGE_FIRST]
+    return Table(
+        [shortened(key, 40) for key in keys],
+        [[printable(entry.get(key, "")) for key in keys] for entry in results.lineage],
+        numbers=False,
+    )
