@@ -1,0 +1,122 @@
+"""Grouped dispatch gives what a loop over the samples gives, and runs no student that has no image."""
+
+import pytest
+import torch
+from moist.errors import InputError
+from moist.models.mixture import Mixture
+from moist.models.routers import CnnRouter
+from moist.models.student import Student
+from torch import Tensor, nn
+
+SHAPE = (8, 8, 1)
+CLUSTERS = ((0, 8), (1, 9), (2, 3, 4, 5, 6, 7))
+
+
+class FirstPixel(nn.Module):
+    """A router whose choice is the first pixel's value, so that a test sets it image by image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.one_hot(images[:, 0, 0, 0].long(), 3).float()
+
+
+class Counting(nn.Module):
+    """A student that counts how often it runs and on how many images."""
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+        self.batches: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.batches.append(len(images))
+        logits: Tensor = self.student(images)
+        return logits
+
+
+def mixture_of(router: nn.Module | None) -> Mixture:
+    torch.manual_seed(0)
+    return Mixture(router, [Counting(Student(SHAPE, 10, width=16)) for _ in CLUSTERS], CLUSTERS).eval()
+
+
+def images_to(choices: list[int]) -> Tensor:
+    images = torch.rand(len(choices), 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    images[:, 0, 0, 0] = torch.tensor(choices, dtype=torch.float32)
+    return images
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [[2, 0, 1, 0, 2, 2, 1, 0], [2, 2, 0, 2, 0], [1, 2, 1], [1, 1, 1], [0, 2], [0], [1], [2]],
+    ids=lambda choices: "".join(map(str, choices)),
+)
+def test_grouped_dispatch_equals_the_loop_over_samples(choices: list[int]) -> None:
+    mixture, images = mixture_of(FirstPixel()), images_to(choices)
+    with torch.no_grad():
+        expected = torch.cat(
+            [mixture.students[c].student(image[None]) for c, image in zip(choices, images, strict=True)]
+        )
+        grouped = mixture(images)
+    torch.testing.assert_close(grouped, expected)
+    # Each student ran at most once, on its own share; an unused one not at all.
+    assert [s.batches for s in mixture.students] == [[n] if (n := choices.count(i)) else [] for i in range(3)]
+
+
+def test_dispatch_passes_gradients_to_the_right_students_only() -> None:
+    mixture = mixture_of(FirstPixel())
+    mixture(images_to([0, 2, 0, 2])).sum().backward()
+    has_gradient = [any(p.grad is not None and p.grad.any() for p in s.parameters()) for s in mixture.students]
+    assert has_gradient == [True, False, True]
+
+
+def test_forward_follows_the_routers_argmax() -> None:
+    mixture = mixture_of(CnnRouter(SHAPE, 3).eval())
+    images = torch.rand(16, 1, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(mixture(images), mixture.forward_to(images, mixture.route(images).argmax(dim=1)))
+
+
+def test_oracle_sends_each_label_to_its_cluster() -> None:
+    mixture = mixture_of(None)
+    labels = torch.tensor([0, 8, 1, 9, 2, 3, 4, 5, 6, 7])
+    choice = mixture.student_of_class[labels]
+    assert choice.tolist() == [0, 0, 1, 1, 2, 2, 2, 2, 2, 2]
+    assert mixture.student_of_class.dtype == torch.int64
+    assert mixture.forward_to(images_to([0] * 10), choice).shape == (10, 10)
+    assert [s.batches for s in mixture.students] == [[2], [2], [6]]
+    with pytest.raises(InputError, match="no router"):
+        mixture(images_to([0]))
+
+
+def test_dense_runs_every_student_on_every_image() -> None:
+    mixture, images = mixture_of(FirstPixel()), images_to([2, 0, 1, 0])
+    router_logits, student_logits = mixture.dense(images)
+    assert router_logits.shape == (4, 3)
+    assert student_logits.shape == (4, 3, 10)
+    for student in range(3):
+        torch.testing.assert_close(student_logits[:, student], mixture.students[student].student(images))
+
+
+def test_empty_batch_gives_no_logits() -> None:
+    assert mixture_of(CnnRouter(SHAPE, 3).eval())(torch.zeros(0, 1, 8, 8)).shape == (0, 10)
+
+
+@pytest.mark.parametrize("choice", [[0, 3], [-1, 0], [7], [-1], [0, 1, 2]])
+def test_choice_of_a_missing_student_is_refused(choice: list[int]) -> None:
+    with pytest.raises(InputError, match="expert_index"):
+        mixture_of(None).forward_to(images_to([0] * min(len(choice), 2)), torch.tensor(choice))
+
+
+@pytest.mark.parametrize(
+    ("clusters", "message"),
+    [
+        (((0, 1), ()), "cluster 1 is empty"),
+        (((0, 1), (1, 2)), "not a partition"),
+        (((0, 1), (3,)), "not a partition"),
+        (((1, 2), (3,)), "not a partition"),
+        ((), "at least one cluster"),
+        (((0, 1, 2),), "2 students"),
+    ],
+)
+def test_clusters_must_partition_the_classes(clusters: tuple[tuple[int, ...], ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Mixture(None, [Student(SHAPE, 3, width=4) for _ in range(2)], clusters)
