@@ -72,7 +72,7 @@ def _read_ten(folder: Path, suffix: str) -> Cifar:
         raise InputError(f"Two of the batch files in {folder} hold the same images; train and test must not overlap.")
     labels = [f"data_batch_{number}" for number in numbers]
     missing = [f"data_batch_{number}" for number in range(1, 6) if number not in numbers]
-    note = f"Trained on {', '.join(labels)}" + (f" only ({', '.join(missing)} missing)" if missing else "")
+    note = f"Training images from {', '.join(labels)}" + (f" only ({', '.join(missing)} missing)" if missing else "")
     held_out = OFFICIAL_SHA1.get(digests[-1])
     if held_out == "test_batch":
         note += "; tested on the official test batch (SHA-1 checked)"
@@ -96,9 +96,10 @@ def _names_hundred(folder: Path, suffix: str) -> tuple[str, ...]:
     if not path.is_file():
         return tuple(f"class {number}" for number in range(100))
     if suffix:
-        names = path.read_text(encoding="utf-8", errors="replace").split()
+        names = _read_bytes(path).decode("utf-8", errors="replace").split()
     else:
-        names = [_text(name) for name in _unpickle(path).get("fine_label_names", ())]
+        stored = _unpickle(path).get("fine_label_names")
+        names = [_text(name) for name in stored] if isinstance(stored, list) else []
     if len(set(names)) != 100:
         raise InputError(f"{path} names {len(set(names))} classes; CIFAR-100 has 100.")
     return tuple(names)
@@ -131,7 +132,10 @@ def _read_bytes(path: Path) -> bytes:
     size = path.stat().st_size
     if size > LARGEST_FILE_BYTES:
         raise InputError(f"{path} has {size} bytes; no CIFAR file is larger than {LARGEST_FILE_BYTES}.")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
 
 
 def _binary(path: Path, label_bytes: int, classes: int) -> _Rows:
