@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from moist.reports import plots
 from moist.reports.labels import (
-    MISSING,
     class_order,
     column,
     fewer_macs,
@@ -21,7 +20,7 @@ from moist.reports.labels import (
     row_label,
     shortened,
 )
-from moist.reports.results import Results, Row
+from moist.reports.results import Reliability, Results, Routing, Row
 from moist.reports.table import HEADINGS, table_lines
 from moist.reports.verdict import caveat, verdicts
 
@@ -35,6 +34,7 @@ class Figure:
     svg: Markup
     caption: str
     alt: str
+    note: str = ""
     width: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,19 +76,21 @@ def _context(results: Results) -> dict[str, Any]:
         "label": row_label,
         "notes": [(row_label(row), printable(row.note)) for row in rows if row.note],
         "cost_figure": draw(
-            lambda name: plots.accuracy_against_cost(results, name),
-            "Accuracy on the held-out images against multiply-adds per image (log scale; router included). "
-            "Up and to the left is better. Bars: one binomial standard error.",
+            "Accuracy on the held-out images against multiply-adds per image (log scale, router included). Up and to "
+            "the left is better. Bars: one binomial standard error.",
             "Scatter plot of the models in the table above: accuracy in percent against million multiply-adds.",
+            plots.accuracy_against_cost,
+            results,
         ),
         "inference": _inference_table(results),
         "training": _training_table(results),
         "latency": _latency_table(results),
         "curves": [
             draw(
-                lambda name, curve=curve: plots.training_curve(curve, name),
                 curve.stage,
                 f"Training curves of {printable(curve.stage)}: {', '.join(map(printable, curve.series))} by epoch.",
+                plots.training_curve,
+                curve,
             )
             for curve in results.curves
             if any(curve.series.values())
@@ -96,43 +98,48 @@ def _context(results: Results) -> dict[str, Any]:
         "clustering": results.clustering,
         "clusters": [", ".join(classes[index] for index in cluster) for cluster in results.clustering.clusters],
         "similarity": draw(
-            lambda name: plots.similarity_matrix(results.clustering, classes, name),
-            "Cosine similarity of the classes' mean teacher logits (centred). A frame holds the classes of one student.",
+            "Cosine similarity of the classes' mean teacher logits (centred). A frame holds the classes of one "
+            "student, whose number stands at the right.",
             "Matrix of class similarities, ordered by cluster.",
+            plots.similarity_matrix,
+            results.clustering,
+            classes,
         ),
         "scores": draw(
-            lambda name: plots.silhouette_scores(results.clustering, name),
             "Silhouette score of each number of clusters considered; the one in use is filled.",
             "Bar chart: " + ", ".join(f"k = {k}: {fixed(v, 3)}" for k, v in results.clustering.scores.items()) + ".",
+            plots.silhouette_scores,
+            results.clustering,
         )
         if results.clustering.scores
         else None,
-        "mixtures": [_mixture(row, classes, draw) for row in rows if row.role == "mixture" and row.routing],
+        "mixtures": [
+            _mixture(row, row.routing, classes, draw) for row in rows if row.role == "mixture" and row.routing
+        ],
         "confusions": [
             draw(
-                lambda name, row=row: plots.confusion_matrix(
-                    row.confusion,
-                    classes,
-                    class_order(len(classes), results.clustering.clusters),
-                    ("true class", "predicted class"),
-                    name,
-                ),
                 f"{row_label(row)}: test images by true and predicted class, in the clusters' order.",
                 f"Confusion matrix of {row_label(row)}, accuracy {100 * row.accuracy:.2f} percent.",
+                plots.confusion_matrix,
+                row.confusion,
+                classes,
+                class_order(len(classes), results.clustering.clusters),
+                ("true class", "predicted class"),
             )
-            for row in rows
+            for row in reversed(rows)
             if row.role in ("mixture", "teacher")
         ],
         "reliability": [
             draw(
-                lambda name, measured=measured: plots.reliability_plot(measured, name),
-                f"{label}: expected calibration error {fixed(measured.ece, 3)}",
+                label,
                 f"Reliability plot of {label}: accuracy against confidence, and images in each bin.",
+                plots.reliability_plot,
+                measured,
+                note=f"expected calibration error {fixed(measured.ece, 3)}",
             )
             for label, measured in _calibrations(rows)
         ],
         "lineage": _lineage_table(results),
-        "missing": MISSING,
     }
 
 
@@ -142,36 +149,36 @@ class _Drawing:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
 
-    def __call__(self, plot: Callable[[str], str], caption: str, alt: str) -> Figure:
+    def __call__(self, caption: str, alt: str, plot: Callable[..., str], *content: Any, note: str = "") -> Figure:
         # plots escapes every text it draws, so its output is safe to include as it is.
-        return Figure(Markup(plot(f"fig{next(self._numbers)}")), printable(caption), printable(alt))
+        return Figure(Markup(plot(*content, f"fig{next(self._numbers)}")), printable(caption), printable(alt), note)
 
 
-def _mixture(row: Row, classes: Sequence[str], draw: _Drawing) -> dict[str, Any]:
-    routing = row.routing
-    if routing is None:
-        raise ValueError(f"{row.label} has no routing")
+def _mixture(row: Row, routing: Routing, classes: Sequence[str], draw: _Drawing) -> dict[str, Any]:
     students = [f"student {index + 1}" for index in range(len(routing.clusters))]
     return {
         "label": row_label(row),
-        "row": row,
         "routing": routing,
         "shares": draw(
-            lambda name: plots.class_shares(routing, classes, name),
             "Share of each class's test images sent to each student (Fig. 2 of the paper).",
             f"Stacked bars, one a class: shares of the {len(students)} students in percent.",
+            plots.class_shares,
+            routing,
+            classes,
         ),
         "confusion": draw(
-            lambda name: plots.confusion_matrix(
-                routing.confusion, students, range(len(students)), ("true cluster", "chosen student"), name
-            ),
             "Router: test images by the student that holds their class and the student that they were sent to.",
             f"Confusion matrix of the router, accuracy {100 * routing.r:.2f} percent.",
+            plots.confusion_matrix,
+            routing.confusion,
+            students,
+            range(len(students)),
+            ("true cluster", "chosen student"),
         ),
     }
 
 
-def _calibrations(rows: Sequence[Row]) -> list[tuple[str, Any]]:
+def _calibrations(rows: Sequence[Row]) -> list[tuple[str, Reliability]]:
     models = [(row_label(row), row.reliability) for row in rows if row.role != "upper bound"]
     routers = [
         (f"router of {row_label(row)}", row.routing.reliability)
@@ -196,7 +203,7 @@ def _inference_table(results: Results) -> Table:
     claimed = [teacher.paper_mflops / row.paper_mflops if teacher and row.paper_mflops > 0 else None for row in rows]
     columns = [
         [row_label(row) for row in rows],
-        column([row.router_macs / 1e6 for row in rows], 3),
+        column([row.router_macs / 1e6 if row.router_macs else None for row in rows], 3),
         column([(row.macs - row.router_macs) / 1e6 for row in rows], 3),
         column([row.macs / 1e6 for row in rows], 3),
         [fixed(fewer_macs(row, results), 1) for row in rows],

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -47,11 +48,21 @@ def style(name: str) -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE | {"svg.hashsalt": name})
 
 
-def new_figure(width: float, height: float, **options: Any) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure whose SVG measures width x height pixels; its font sizes are pixels too."""
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, **options)
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
     FigureCanvasSVG(figure)
     return figure
+
+
+def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes whose frame lies at these pixels, from the figure's upper left corner.
+
+    Fixed places take half the time of matplotlib's layout engines, and figures of a kind line up on the page.
+    """
+    full_width, full_height = 72 * figure.get_size_inches()
+    bottom = full_height - top - height
+    return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
 
 
 def svg_text(figure: Figure, name: str) -> str:
