@@ -111,9 +111,7 @@ def load_balance_loss(routing: Routing) -> Tensor:
     Scalar; differentiable through the probabilities. Source: Fedus, Zoph and Shazeer 2022, equations 4 to 6, with the
     choices of top-K counted alike.
     """
-    experts = routing.probabilities.shape[1]
-    chosen = routing.experts.flatten()
-    share = torch.zeros(experts, device=chosen.device).index_add(
-        0, chosen, torch.ones(len(chosen), device=chosen.device)
-    )
-    return experts * (share / len(chosen) * routing.probabilities.mean(dim=0)).sum()
+    probabilities, chosen = routing.probabilities, routing.experts.flatten()
+    ones = torch.ones_like(chosen, dtype=probabilities.dtype)
+    share = probabilities.new_zeros(probabilities.shape[1]).index_add(0, chosen, ones) / len(chosen)
+    return probabilities.shape[1] * (share * probabilities.mean(dim=0)).sum()
