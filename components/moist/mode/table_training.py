@@ -108,7 +108,7 @@ def train_batched(
     rounds = [epoch_rounds(seed, data.train.shape[1], model.experts, data.train.dtype) for seed in seeds]
     losses: list[Tensor] = []
     validation: list[Tensor] = []
-    best = torch.full((len(seeds), len(alphas)), -1.0)
+    best = torch.full((len(seeds), len(alphas)), -1.0, dtype=torch.double)
     kept_epoch = torch.zeros_like(best, dtype=torch.long)
     kept = {name: parameter.detach().clone() for name, parameter in mixtures.named_parameters()}
     for epoch in range(1, settings.epochs + 1):
@@ -197,8 +197,8 @@ def batched_task_loss(output: BatchedOutput, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def batched_accuracy(mixtures: BatchedMixtures, x: Tensor, labels: Tensor) -> Tensor:
-    """Share of inputs (S, n, D) that every member classifies rightly, float32 (S, V)."""
-    return (mixtures(with_one(x)).logits.argmax(dim=-1) == labels.unsqueeze(1)).float().mean(dim=2)
+    """Share of inputs (S, n, D) that every member classifies rightly, float64 (S, V)."""
+    return (mixtures(with_one(x)).logits.argmax(dim=-1) == labels.unsqueeze(1)).double().mean(dim=2)
 
 
 def epoch_rounds(seed: int, rows: int, experts: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
