@@ -1,6 +1,7 @@
 """The report of a run: one HTML file that needs nothing else, neither network nor script."""
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -159,13 +160,17 @@ def _mixture(row: Row, routing: Routing, classes: Sequence[str], draw: _Drawing)
     return {
         "label": row_label(row),
         "routing": routing,
-        "shares": draw(
-            "Share of each class's test images sent to each student (Fig. 2 of the paper).",
-            f"Stacked bars, one a class: shares of the {len(students)} students in percent.",
-            plots.class_shares,
-            routing,
-            classes,
-        ),
+        "shares": [
+            draw(
+                "Share of each class's test images sent to each student (Fig. 2 of the paper).",
+                f"Stacked bars, one a class: shares of the {len(students)} students in percent.",
+                plots.class_shares,
+                routing,
+                classes,
+                part,
+            )
+            for part in _parts(class_order(len(classes), routing.clusters))
+        ],
         "confusion": draw(
             "Router: test images by the student that holds their class and the student that they were sent to.",
             f"Confusion matrix of the router, accuracy {100 * routing.r:.2f} percent.",
@@ -176,6 +181,12 @@ def _mixture(row: Row, routing: Routing, classes: Sequence[str], draw: _Drawing)
             ("true cluster", "chosen student"),
         ),
     }
+
+
+def _parts(order: Sequence[int]) -> list[Sequence[int]]:
+    """The classes in runs of about equal length, at most fifty, so that no figure becomes a long ribbon."""
+    length = math.ceil(len(order) / max(1, math.ceil(len(order) / 50))) or 1
+    return [order[start : start + length] for start in range(0, len(order), length)]
 
 
 def _calibrations(rows: Sequence[Row]) -> list[tuple[str, Reliability]]:

@@ -170,15 +170,17 @@ def silhouette_scores(clustering: Clustering, name: str) -> str:
         return svg_text(figure, name)
 
 
-def class_shares(routing: Routing, classes: Sequence[str], name: str) -> str:
-    """Fig 2 of the paper: one bar a class, split by the students that its test images were sent to, in percent."""
+def class_shares(routing: Routing, classes: Sequence[str], order: Sequence[int], name: str) -> str:
+    """Fig 2 of the paper: one bar a class, split by the students that its test images were sent to, in percent.
+
+    `order` holds the indices of the classes to draw.
+    """
     share = 100 * np.nan_to_num(np.asarray(routing.share, dtype=float))
-    order = class_order(len(classes), routing.clusters)
     home = {member: index for index, cluster in enumerate(routing.clusters) for member in cluster}
     # Half a bar of room between clusters shows which classes belong together.
     steps = [1.0 if home.get(one) == home.get(next_one) else 1.5 for one, next_one in itertools.pairwise(order)]
     places = np.cumsum([0.0, *steps])
-    roomy = len(classes) <= 30
+    roomy = len(order) <= 30
     names = [shortened(classes[index], 20) for index in order]
     font = 9.5 if roomy else 8.0
     students = share.shape[1]
@@ -187,7 +189,7 @@ def class_shares(routing: Routing, classes: Sequence[str], name: str) -> str:
     with style(name):
         figure = new_figure(410, top + inner + 40)
         axes = axes_at(figure, left, top, 396 - left, inner)
-        start = np.zeros(len(classes))
+        start = np.zeros(len(order))
         for student in range(students):
             width, colour = share[order, student], _student_colour(student, students)
             label = f"student {student + 1}"
@@ -263,7 +265,7 @@ def _matrix_axes(names: Sequence[str], axis: tuple[str, str] = ("", "")) -> tupl
     shown = [shortened(item, 16) for item in names]
     font = min(9.5, max(6.0, cell * 0.9))
     margin = 8 + 0.6 * font * max(map(len, shown), default=0)
-    turned = len(names) > 4
+    turned = margin > cell + 10
     left = margin + (18 if axis[0] else 0)
     below = (margin if turned else 20) + (18 if axis[1] else 0)
     side = cell * len(names)
