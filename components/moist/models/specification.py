@@ -84,6 +84,12 @@ class NetworkSpec(BaseModel):
         return {name: value for name, value in given.items() if value is not None}
 
 
+def router_spec(name: str, shape: tuple[int, int, int], students: int, hidden: int) -> NetworkSpec:
+    """The router `cnn`, `linear` or `transformer`; only the linear one has `hidden` units, and half as many next."""
+    sizes = (hidden, max(1, hidden // 2)) if name == "linear" else None
+    return NetworkSpec(architecture=f"{name}_router", shape=shape, outputs=students, hidden=sizes)
+
+
 class MixtureSpec(BaseModel):
     """A mixture: its router (None: the label chooses), its students, all alike, and the classes of each.
 

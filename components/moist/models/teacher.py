@@ -19,15 +19,20 @@ def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 class SmallResNet(nn.Module):
-    """Three stages of one basic block each, at full, half and quarter resolution."""
+    """A stem and three basic blocks, each at half the resolution of the one before; the first halving is a max-pool.
 
-    def __init__(
-        self, shape: tuple[int, int, int], classes: int, channels: tuple[int, int, int] = (32, 64, 128)
-    ) -> None:
+    Images below 16 pixels are not pooled after the stem, or too little would be left of them.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        first, second, third = channels
+        first, second, third = 48, 96, 192
         self.stem = nn.Sequential(
-            nn.Conv2d(shape[2], first, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(first), nn.ReLU()
+            nn.Conv2d(shape[2], first, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(first),
+            nn.ReLU(),
+            # At full resolution normalisation and activations take most of a CPU's time, so no block runs there.
+            nn.MaxPool2d(2) if min(shape[:2]) >= 16 else nn.Identity(),
         )
         self.stages = nn.Sequential(
             BasicBlock(first, first), _halving_block(first, second), _halving_block(second, third)
