@@ -1,12 +1,14 @@
 """Where a data set's files lie: opens folders and archives (safely), and finds a layout at or below a folder."""
 
 import errno
+import lzma
 import os
 import re
 import stat
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,7 @@ from moist.errors import DiskFullError, InputError
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 LARGEST_ARCHIVE_BYTES = 4 << 30
 MOST_MEMBERS = 100_000
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 @contextmanager
@@ -52,13 +55,8 @@ def _extract(archive: Path, target: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"No room left in {target} to unpack {archive}; free some space.") from error
         raise InputError(f"Archive {archive} cannot be unpacked: {error}.") from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (*_DAMAGE, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"Archive {archive} is damaged or of another kind: {error}.") from error
-    except Exception as error:
-        # zlib.error and lzma.LZMAError share no base class with the errors above.
-        if type(error).__module__ in ("zlib", "_lzma"):
-            raise InputError(f"Archive {archive} is damaged: {error}.") from error
-        raise
 
 
 def _check_tar(archive: Path, tar: tarfile.TarFile) -> None:

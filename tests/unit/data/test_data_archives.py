@@ -1,6 +1,7 @@
 """Archives with data sets: good ones unpacked and cleaned up, hostile and damaged ones refused, nothing written."""
 
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -95,6 +96,17 @@ def test_damaged_archives_are_refused(tmp_path: Path, name: str) -> None:
     for damaged in damages:
         path.write_bytes(damaged)
         refused(path, "damaged|cannot be unpacked")
+
+
+@pytest.mark.parametrize("form", ["gztar", "zip"])
+def test_a_garbled_compressed_stream_is_refused(tmp_path: Path, form: str) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "large").write_text(" ".join(str(number * number) for number in range(100_000)))
+    path = Path(shutil.make_archive(str(tmp_path / "a"), form, tmp_path / "files"))
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + b"\xff" * 50 + content[middle + 50 :])
+    refused(path, "damaged|cannot be unpacked")
 
 
 def test_other_sources_are_refused(tmp_path: Path) -> None:

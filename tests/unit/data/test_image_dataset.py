@@ -57,6 +57,8 @@ def test_save_and_load_give_the_data_back_and_equal_bytes(tmp_path: Path) -> Non
         assert len(loaded.validation) == (0, 10)[number == 0]
         assert_equal(dataset, loaded)
         save(loaded, other)
+        keys = list(json.loads((one / "dataset.json").read_text()))
+        assert keys == sorted(keys)
         names = sorted(path.name for path in one.iterdir())
         assert names == ["dataset.json", "test.safetensors", "train.safetensors", "validation.safetensors"]
         assert [(one / name).read_bytes() for name in names] == [(other / name).read_bytes() for name in names]
@@ -102,6 +104,10 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def pad(path: Path) -> None:
+    path.write_text(path.read_text() + " " * (1 << 20))
+
+
 def lie(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes((1 << 62).to_bytes(8, "little") + content[8:])
@@ -115,7 +121,7 @@ DAMAGES = {
     "header length lies": lambda folder: lie(folder / "test.safetensors"),
     "not json": lambda folder: (folder / "dataset.json").write_text("{"),
     "deep json": lambda folder: (folder / "dataset.json").write_text("[" * 100_000),
-    "large json": lambda folder: (folder / "dataset.json").write_text(" " * (1 << 20) + "{}"),
+    "large json": lambda folder: pad(folder / "dataset.json"),
     "unknown key": lambda folder: damage_json(folder, extra=1),
     "another format": lambda folder: damage_json(folder, format="moist-images-2"),
     "NaN mean": lambda folder: damage_json(folder, mean=[float("nan")] * 3),
