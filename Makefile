@@ -36,3 +36,5 @@ lock:  ## rewrite requirements.lock from pyproject.toml (needs uv)
 
 clean:  ## remove .venv and what earlier runs left
 	rm -rf $(VENV) .moist
+
+include docker/images.mk
