@@ -264,8 +264,8 @@ def _matrix_axes(names: Sequence[str], axis: tuple[str, str] = ("", "")) -> tupl
         step = math.ceil(7 / cell)
     shown = [shortened(item, 16) for item in names]
     font = min(9.5, max(6.0, cell * 0.9))
-    margin = 8 + 0.6 * font * max(map(len, shown), default=0)
-    turned = margin > cell + 10
+    margin = 14 + 0.6 * font * max(map(len, shown), default=0)
+    turned = margin > cell + 16
     left = margin + (18 if axis[0] else 0)
     below = (margin if turned else 20) + (18 if axis[1] else 0)
     side = cell * len(names)

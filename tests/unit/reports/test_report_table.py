@@ -1,0 +1,114 @@
+"""The table and the verdict say what the results say, and nothing more."""
+
+import pytest
+from example_results import example_results
+from moist.reports.table import WIDTH, markdown_table, table_lines, text_table
+from moist.reports.verdict import caveat, standard_error, verdicts
+
+
+def test_cells_are_the_results() -> None:
+    results = example_results()
+    lines = {line.row.key: line for line in table_lines(results)}
+    assert list(lines) == ["teacher", "student", "mixture", "same_budget", "same_cost", "oracle"]
+    assert lines["teacher"].cells == ["90.40", "0.2724", "556.66", "1.0", "21.300", "660.3", "", "", ""]
+    accuracy, loss, macs, fewer, single, batch, r, a, b = lines["mixture"].cells
+    mixture = lines["mixture"].row
+    assert (accuracy, loss, macs, fewer) == ("81.22", f"{mixture.loss:.4f}", "12.88", f"{556.66 / 12.88:.1f}")
+    assert (single, batch) == ("1.020", "31.6")
+    assert (r, b) == ("0.907", "0.238")
+    assert 0.907 * float(a) + 0.093 * 0.238 == pytest.approx(0.8122, abs=1e-3)
+    assert lines["oracle"].cells[-3:] == ["1.000", "0.848", "–"]
+
+
+def test_text_table_is_aligned_and_narrow() -> None:
+    text = text_table(example_results(classes=[f"c{i}" for i in range(10)]))
+    lines = text.splitlines()
+    assert lines
+    assert max(map(len, lines)) <= WIDTH
+    ends = {line.index(cell) + 6 for line in lines for cell in ("556.66", " 12.88", "  6.65") if cell in line[:60]}
+    assert len(ends) == 1, "the numbers of one column end in one place"
+
+
+def test_long_labels_wrap_within_the_width() -> None:
+    results = example_results()
+    rows = [row.model_copy(update={"label": f"{row.label} " + "with a very long name " * 4}) for row in results.rows]
+    text = text_table(results.model_copy(update={"rows": rows}))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "556.66" in text
+
+
+def test_controls_and_upper_bound_are_marked() -> None:
+    text = " ".join(text_table(example_results()).split())
+    assert text.count("control: single student") == 2
+    assert "(knows the label)" in text
+    assert "| control: single student, same training budget | 81.50 |" in markdown_table(example_results())
+
+
+def test_small_networks_keep_significant_digits() -> None:
+    results = example_results()
+    rows = [row.model_copy(update={"macs": row.macs / 1000}) for row in results.rows]
+    cells = [line.cells[2] for line in table_lines(results.model_copy(update={"rows": rows}))]
+    assert cells[:3] == ["0.55666", "0.00665", "0.01288"]
+
+
+def test_verdict_when_the_mixture_wins() -> None:
+    (sentence,) = verdicts(example_results(mixture=0.86, same_budget=0.8150, same_cost=0.8280))
+    assert sentence == (
+        "MoIST, CNN router (86.00 %) beat both of its controls: it is 4.50 ± 0.52 points above the single student with "
+        "the same training budget (81.50 %) and 3.20 ± 0.51 points above the single student with the same inference "
+        "cost (82.80 %)."
+    )
+
+
+def test_verdict_when_it_loses_wins_one_or_ties() -> None:
+    (lost,) = verdicts(example_results())
+    assert "beat neither of its controls" in lost
+    assert "0.28 ± 0.55 points below the single student with the same training budget" in lost
+    (half,) = verdicts(example_results(mixture=0.82))
+    assert "beat 1 of its 2 controls" in half
+    assert "0.50 ± 0.55 points above" in half
+    assert "0.80 ± 0.54 points below" in half
+    (tie,) = verdicts(example_results(mixture=0.8150, same_cost=0.8150))
+    assert "beat neither of its controls" in tie
+    assert tie.count("level with") == 2
+
+
+def test_verdict_names_what_was_not_measured() -> None:
+    results = example_results()
+    without = results.model_copy(update={"rows": [row for row in results.rows if row.key != "same_cost"]})
+    (sentence,) = verdicts(without)
+    assert "did not beat its control" in sentence
+    assert "The comparison with the single student with the same inference cost is missing." in sentence
+    alone = results.model_copy(update={"rows": [row for row in results.rows if row.role == "mixture"]})
+    assert "not compared with any control" in verdicts(alone)[0]
+    assert verdicts(results.model_copy(update={"rows": results.rows[:1]})) == ["No mixture was measured."]
+    assert [line.cells[3] for line in table_lines(alone)] == ["–"], "without a teacher nothing is cheaper than it"
+
+
+def test_every_mixture_gets_its_own_verdict() -> None:
+    results = example_results()
+    other = results.rows[2].model_copy(update={"label": "MoIST, linear router", "accuracy": 0.9})
+    sentences = verdicts(results.model_copy(update={"rows": [*results.rows, other]}))
+    assert [sentence.split(" (")[0] for sentence in sentences] == ["MoIST, CNN router", "MoIST, linear router"]
+
+
+def test_the_error_is_binomial_and_the_caveat_names_one_seed() -> None:
+    assert standard_error(0.5, 10_000) == pytest.approx(0.005)
+    assert standard_error(1.0, 10_000) == 0
+    assert caveat(example_results()).startswith("One seed and 10,000 held-out images")
+
+
+def test_names_cannot_break_terminal_or_markdown() -> None:
+    results = example_results()
+    rows = [row.model_copy(update={"label": "a|b\x1b[31m\n<script>"}) for row in results.rows[:1]]
+    hostile = results.model_copy(update={"rows": rows})
+    assert "\x1b" not in text_table(hostile)
+    assert "| a\\|b\ufffd\\[31m &lt;script&gt; | 90.40 |" in markdown_table(hostile)
+
+
+def test_missing_numbers_are_dashes() -> None:
+    results = example_results()
+    rows = [row.model_copy(update={"loss": float("nan"), "latency": []}) for row in results.rows]
+    text = text_table(results.model_copy(update={"rows": rows}))
+    assert "nan" not in text.lower()
+    assert text.count("–") >= 3 * len(rows)
