@@ -1,1 +1,1 @@
-"""MoDE: mixtures whose experts distil into each other; the layer, its losses, the table and image experiments, probing."""
+"""MoDE: mixtures whose experts distil into each other; the layer, its losses, its experiments, probing."""

@@ -38,9 +38,10 @@ def distillation_per_input(expert_outputs: Tensor, active: Tensor | None = None)
 def mutual_distillation(expert_outputs: Tensor, active: Tensor | None = None) -> Tensor:
     """The distillation loss L_KD of a batch (equations 9 and 10); scalar.
 
-    `expert_outputs`: float (B, K, D), what K experts (or MoIST's students) make of the same B inputs, in whichever space
-    they are to be compared. `active`: bool (B, K), False where an expert did not see the input (sparse gates, capacity);
-    None when all did. Inputs with fewer than two active experts have nothing to distil and are left out of the mean.
+    `expert_outputs`: float (B, K, D), what K experts (or MoIST's students) make of the same B inputs, in the space in
+    which they are to be compared. `active`: bool (B, K), False where an expert did not see the input (sparse gates,
+    capacity); None when all did. Inputs with fewer than two active experts have nothing to distil and are left out of
+    the mean.
 
     Raises InputError for shapes that do not fit.
     """
@@ -76,7 +77,7 @@ def in_space(expert_outputs: Tensor, space: Space, head: Callable[[Tensor], Tens
         return expert_outputs
     logits = expert_outputs
     if head is not None:
-        logits = head(expert_outputs.flatten(0, 1)).unflatten(0, expert_outputs.shape[:2])
+        logits = head(expert_outputs.flatten(0, 1)).view(*expert_outputs.shape[:2], -1)
     return logits.softmax(dim=-1) if space == "probabilities" else logits
 
 

@@ -51,7 +51,9 @@ class Table3(_Frozen):
     training: TableTraining
     seeds: list[int]
     rows: list[Table3Row]
-    dense_difference: Paired = Field(description="each seed's difference averaged over the data sets, then paired by seed")
+    dense_difference: Paired = Field(
+        description="each seed's difference averaged over the data sets, then paired by seed"
+    )
     sparse_difference: Paired
 
 
@@ -120,7 +122,11 @@ class Figure1(_Frozen):
 
 
 def compare(
-    table: Table, model: TableModel, training: TableTraining, seeds: Sequence[int], alphas: Sequence[float] = PAPER_ALPHAS
+    table: Table,
+    model: TableModel,
+    training: TableTraining,
+    seeds: Sequence[int],
+    alphas: Sequence[float] = PAPER_ALPHAS,
 ) -> Comparison:
     """Train MoE (alpha 0) and MoDE (each of `alphas`) on one table; the alpha is chosen on validation accuracy."""
     trained = train_batched(table, model, training, [0.0, *_positive(alphas)], seeds)
@@ -224,7 +230,12 @@ def table_6(
     trained = train_batched(table, model, training, alphas, seeds)
     columns = [ProbedAlpha(alpha=alpha, probes=probe_members(trained, v)) for v, alpha in enumerate(alphas)]
     return Table6(
-        table=table.name, classes=list(table.classes), model=model, training=training, seeds=list(seeds), columns=columns
+        table=table.name,
+        classes=list(table.classes),
+        model=model,
+        training=training,
+        seeds=list(seeds),
+        columns=columns,
     )
 
 
@@ -274,7 +285,9 @@ def figure_1(
 
 def _positive(alphas: Sequence[float]) -> Sequence[float]:
     if not alphas or not all(alpha > 0 for alpha in alphas):
-        raise InputError(f"alphas for MoDE are {list(alphas)}: give at least one, each above 0; 0 is the plain mixture.")
+        raise InputError(
+            f"alphas for MoDE are {list(alphas)}: give at least one, each above 0; 0 is the plain mixture."
+        )
     return alphas
 
 

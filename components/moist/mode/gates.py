@@ -45,9 +45,9 @@ class SparseGate(nn.Module):
     """
 
     def __init__(self, features: int, experts: int, top_k: int, capacity_factor: float | None = None) -> None:
-        """`capacity_factor`: in training an expert takes at most ceil(factor * B * K / E) inputs of a batch, the heaviest
-        first, so that 1.0 is an even share; None is no limit. Evaluation has no limit: an answer never depends on
-        what else is in the batch.
+        """`capacity_factor`: in training an expert takes at most ceil(factor * B * K / E) inputs of a batch, the
+        heaviest first, so that 1.0 is an even share; None is no limit. Evaluation has no limit: an answer never depends
+        on what else is in the batch.
 
         Raises InputError for a top_k outside 1 to `experts`, or a capacity factor that is not positive.
         """

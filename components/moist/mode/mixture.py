@@ -11,7 +11,7 @@ from moist.mode.gates import DenseGate, Routing, SparseGate
 
 
 class MixtureOutput(NamedTuple):
-    """What the layer gives for B inputs, of whose E experts K were chosen for each; D... is the experts' output shape."""
+    """What the layer gives for B inputs, each seen by K of E experts; D... is the shape of an expert's output."""
 
     output: Tensor
     """float (B, D...): the weighted sum of the expert outputs"""
@@ -62,7 +62,7 @@ class MixtureOfExperts(nn.Module):
             0, chosen, torch.ones_like(chosen)
         )
         *lengths, dropped = sizes.tolist()
-        groups = x[order // top_k].split([*lengths, dropped])
+        groups = torch.split(x[order // top_k], [*lengths, dropped])
         exporting = torch.compiler.is_exporting()  # an exported graph cannot skip an expert: it runs on no rows
         results = [
             expert(group) for expert, group in zip(self.experts, groups, strict=False) if exporting or len(group)
@@ -70,7 +70,7 @@ class MixtureOfExperts(nn.Module):
         together = torch.cat(results or [self.experts[0](groups[0])])  # an empty batch still has a shape
         scattered = together.new_zeros(chosen.shape[0], *together.shape[1:])
         scattered = scattered.index_copy(0, order[: together.shape[0]], together)
-        return scattered.unflatten(0, (x.shape[0], top_k))
+        return scattered.view(x.shape[0], top_k, *together.shape[1:])
 
 
 def _like(per_expert: Tensor, outputs: Tensor) -> Tensor:

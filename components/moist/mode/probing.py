@@ -28,8 +28,12 @@ class Probe(BaseModel):
     lost: int = Field(description="by the dominating expert alone, though not by the mixture: what mixing spoils")
     domain_inputs: list[int] = Field(description="inputs in each expert's domain")
     domain_correct: list[int] = Field(description="of these, right by that expert alone")
-    domain_by_class: list[list[int]] = Field(description="(experts, classes): inputs of each class in the domain (Fig 3)")
-    inclination: float = Field(description="mean of largest minus second largest weight: |g1 - g2| for two experts; 0-1")
+    domain_by_class: list[list[int]] = Field(
+        description="(experts, classes): inputs of each class in the domain (Fig 3)"
+    )
+    inclination: float = Field(
+        description="mean of largest minus second largest weight: |g1 - g2| for two experts; 0-1"
+    )
     consistency: float | None = Field(
         description="share of equal answers over all inputs and pairs of experts; None for one expert"
     )
@@ -78,12 +82,13 @@ def probe_experts(
 ) -> Probe:
     """Probe a mixture from what it gave for N inputs, E experts and C classes.
 
-    `logits`: float (N, C), of the mixture. `weights`: float (N, E), of the gate. `expert_logits`: float (N, E, C), of each
-    expert alone (weight 1), through the rest of the network if there is any. `labels`: int (N,), 0 to C - 1. `active`:
-    bool (N, E): count only these experts' answers (default: all, also those that a sparse gate left out). In consistency
-    a pair counts where both are active.
+    `logits`: float (N, C), of the mixture. `weights`: float (N, E), of the gate. `expert_logits`: float (N, E, C), of
+    each expert alone (weight 1), through the rest of the network if there is any. `labels`: int (N,), 0 to C - 1.
+    `active`: bool (N, E): count only these experts' answers (default: all, also those that a sparse gate left out). In
+    consistency a pair counts where both are active.
 
-    Raises InputError for shapes that do not fit, no inputs, labels outside the classes, or a dominating expert that is not active.
+    Raises InputError for shapes that do not fit, no inputs, labels outside the classes, or a dominating expert that is
+    not active.
     """
     mixture, g, e, y = np.asarray(logits), np.asarray(weights), np.asarray(expert_logits), np.asarray(labels)
     if e.ndim != 3 or mixture.shape != (e.shape[0], e.shape[2]) or g.shape != e.shape[:2] or y.shape != e.shape[:1]:
@@ -95,7 +100,9 @@ def probe_experts(
     if N == 0:
         raise InputError("probing got no inputs: give at least one.")
     if y.min() < 0 or y.max() >= C:
-        raise InputError(f"labels run from {y.min()} to {y.max()}, but there are {C} classes: 0 to {C - 1} are allowed.")
+        raise InputError(
+            f"labels run from {y.min()} to {y.max()}, but there are {C} classes: 0 to {C - 1} are allowed."
+        )
     runs = np.ones((N, E), dtype=bool) if active is None else np.asarray(active, dtype=bool)
     dominating = g.argmax(axis=1)
     if not runs[np.arange(N), dominating].all():

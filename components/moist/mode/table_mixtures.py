@@ -18,10 +18,12 @@ class TableModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gate: Literal["single", "dense", "sparse"] = Field("dense", description="single: one expert, which is the baseline")
-    experts: int = Field(2, ge=1, le=1024, description="number of experts E (the paper: 2 dense, 10 sparse)")
-    top_k: int = Field(2, ge=1, description="experts that run for an input under a sparse gate")
-    hidden: int = Field(16, ge=1, le=65536, description="width of an expert's hidden layer")
+    gate: Literal["single", "dense", "sparse"] = Field(
+        default="dense", description="single: one expert, which is the baseline"
+    )
+    experts: int = Field(default=2, ge=1, le=1024, description="number of experts E (the paper: 2 dense, 10 sparse)")
+    top_k: int = Field(default=2, ge=1, description="experts that run for an input under a sparse gate")
+    hidden: int = Field(default=16, ge=1, le=65536, description="width of an expert's hidden layer")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -81,12 +83,14 @@ class BatchedOutput(NamedTuple):
 class BatchedMixtures(nn.Module):
     """S x V table mixtures of one shape, run as one: S data sets (seeds), V variants (alphas) on each.
 
-    The V variants of a seed see the same inputs, so their first layers are one matrix product. All experts are computed,
-    also under a sparse gate: at this size that costs less than to route. Sums over members leave every member's
+    The V variants of a seed see the same inputs, so their first layers are one matrix product. All experts are
+    computed, also under a sparse gate: at this size that costs less than to route. Sums over members leave every member's
     gradients its own, so any elementwise optimizer trains them as if alone.
     """
 
-    def __init__(self, model: TableModel, members: Sequence[Sequence[MixtureOfExperts]], space: Space = "logits") -> None:
+    def __init__(
+        self, model: TableModel, members: Sequence[Sequence[MixtureOfExperts]], space: Space = "logits"
+    ) -> None:
         """Stack mixtures as build_mixture makes them: S rows of V."""
         super().__init__()
         self.model, self.space = model, space
@@ -102,8 +106,8 @@ class BatchedMixtures(nn.Module):
         weights = torch.cat([experts("0.weight").flatten(2, 3), stacked("gate.score.weight")], dim=2)
         biases = torch.cat([experts("0.bias").flatten(2), stacked("gate.score.bias")], dim=2)
         first = torch.cat([weights, biases.unsqueeze(3)], dim=3).permute(0, 3, 1, 2).contiguous()
-        # All that looks at the inputs is one product: (S, D + 1, V, E * H + E); E hidden layers, then the gate; the bias
-        # is the last input's weight, and that input is 1.
+        # All that looks at the inputs is one product, (S, D + 1, V, E * H + E): E hidden layers, then the gate. The
+        # bias is the last input's weight, and that input is 1.
         self.input_weight = nn.Parameter(first)
         self.output_weight = nn.Parameter(experts("2.weight").transpose(3, 4).contiguous())  # (S, V, E, H, C)
         self.output_bias = nn.Parameter(experts("2.bias").unsqueeze(3))  # (S, V, E, 1, C)

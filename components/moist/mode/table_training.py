@@ -22,15 +22,21 @@ class TableTraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(100, ge=1, description="passes over the training rows")
-    batch_size: int = Field(64, ge=1, description="rows a step")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="AdamW, or SGD with momentum 0.9")
-    learning_rate: float = Field(1e-3, gt=0, description="constant")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled for adam")
-    scaling: Literal["none", "standard"] = Field("standard", description="of features, fitted on the training rows")
-    space: Space = Field("logits", description="where experts are compared; outputs and logits are the same here")
-    balance: float = Field(0.0, ge=0, description="weight of the load-balance loss")
-    keep: Literal["best", "last"] = Field("best", description="the epoch of best validation accuracy, or the last")
+    epochs: int = Field(default=100, ge=1, description="passes over the training rows")
+    batch_size: int = Field(default=64, ge=1, description="rows a step")
+    optimizer: Literal["adam", "sgd"] = Field(default="adam", description="AdamW, or SGD with momentum 0.9")
+    learning_rate: float = Field(default=1e-3, gt=0, description="constant")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled for adam")
+    scaling: Literal["none", "standard"] = Field(
+        default="standard", description="of features, fitted on the training rows"
+    )
+    space: Space = Field(
+        default="logits", description="where experts are compared; outputs and logits are the same here"
+    )
+    balance: float = Field(default=0.0, ge=0, description="weight of the load-balance loss")
+    keep: Literal["best", "last"] = Field(
+        default="best", description="the epoch of best validation accuracy, or the last"
+    )
 
 
 class Prepared(NamedTuple):
@@ -121,7 +127,7 @@ def train_batched(
             output = mixtures(x[:, rows], noise[:, rows])
             loss = batched_loss(output, y[:, rows], strength, settings.balance)
             optimizer.zero_grad()
-            loss.sum().backward()
+            loss.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.detach())
         _check_finite(torch.stack(losses[-1:]), epoch, alphas, seeds)
@@ -151,12 +157,15 @@ def train_one(
     mixture = build_mixture(model, x.shape[1], len(table.classes), seed).to(x.dtype).train()
     optimizer = make_optimizer(settings, mixture)
     for parameter in mixture.parameters():
-        parameter.grad = torch.zeros_like(parameter)  # an expert without inputs has gradient 0, and its momentum goes on
+        parameter.grad = torch.zeros_like(
+            parameter
+        )  # an expert without inputs has gradient 0, and its momentum goes on
+    size = settings.batch_size
     rounds = epoch_rounds(seed, len(x), model.experts, x.dtype)
     losses: list[Tensor] = []
     for _ in range(settings.epochs):
         order, noise = next(rounds)
-        for rows, drawn in zip(order.split(settings.batch_size), noise.split(settings.batch_size), strict=True):
+        for rows, drawn in zip(torch.split(order, size), torch.split(noise, size), strict=True):
             output = mixture(x[rows], drawn)
             loss = F.cross_entropy(output.output, y[rows])
             if settings.space == "embeddings":
@@ -169,7 +178,7 @@ def train_one(
             if settings.balance:
                 loss = loss + settings.balance * load_balance_loss(output.routing)
             optimizer.zero_grad(set_to_none=False)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.detach())
     return mixture.eval(), torch.stack(losses)
@@ -198,7 +207,8 @@ def batched_task_loss(output: BatchedOutput, labels: Tensor) -> Tensor:
 @torch.no_grad()
 def batched_accuracy(mixtures: BatchedMixtures, x: Tensor, labels: Tensor) -> Tensor:
     """Share of inputs (S, n, D) that every member classifies rightly, float64 (S, V)."""
-    return (mixtures(with_one(x)).logits.argmax(dim=-1) == labels.unsqueeze(1)).double().mean(dim=2)
+    output: BatchedOutput = mixtures(with_one(x))
+    return (output.logits.argmax(dim=-1) == labels.unsqueeze(1)).double().mean(dim=2)
 
 
 def epoch_rounds(seed: int, rows: int, experts: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
@@ -214,7 +224,9 @@ def make_optimizer(settings: TableTraining, module: nn.Module) -> torch.optim.Op
         return torch.optim.SGD(
             module.parameters(), settings.learning_rate, momentum=0.9, weight_decay=settings.weight_decay, fused=True
         )
-    return torch.optim.AdamW(module.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    return torch.optim.AdamW(
+        module.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
 
 
 def check_runs(alphas: Sequence[float], seeds: Sequence[int]) -> None:
@@ -230,6 +242,6 @@ def _check_finite(losses: Tensor, epoch: int, alphas: Sequence[float], seeds: Se
     if len(bad):
         _, s, v = bad[0].tolist()
         raise DivergedError(
-            f"the loss of seed {seeds[s]} with alpha {alphas[v]} is not finite in epoch {epoch}: lower the learning rate "
-            "or alpha, or standardise the features."
+            f"the loss of seed {seeds[s]} with alpha {alphas[v]} is not finite in epoch {epoch}: "
+            "lower the learning rate or alpha, or standardise the features."
         )

@@ -47,7 +47,7 @@ class Split(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """What standardise subtracts and divides by; float32 (D,) each, divisor 1 where a feature is constant in training."""
+    """What scaling subtracts and divides by; float32 (D,) each, divisor 1 where a feature is constant in training."""
 
     mean: NDArray[np.float32]
     divisor: NDArray[np.float32]
@@ -60,11 +60,12 @@ class Scaling(NamedTuple):
 def load_table(source: str, target: str | None = None, cache: Path | None = None) -> Table:
     """Load "digits" (bundled with scikit-learn), an OpenML table by name (OPENML_IDS) or number, or a file.
 
-    Files: .tsv, .csv, .arff, each also .gz; numbers everywhere but in the target column. `target` names that column; by
-    default it is `target`, else `class`, else the last. `cache`: where OpenML downloads are kept, default scikit-learn's.
+    Files: .tsv, .csv, .arff, each also .gz; numbers everywhere but in the target column. `target` names that column;
+    by default it is `target`, else `class`, else the last. `cache`: where OpenML downloads are kept, default
+    scikit-learn's.
 
-    Raises InputError for anything that cannot be used: no such source, missing columns, cells that are no finite numbers,
-    one class only, nothing but constant features.
+    Raises InputError for anything that cannot be used: no such source, missing columns, cells that are no finite
+    numbers, one class only, nothing but constant features.
     """
     if source == "digits":
         return _bundled_digits()
@@ -115,9 +116,7 @@ def make_table(
         )
     constant = (features == features[0]).all(axis=0)
     if constant.all():
-        raise InputError(
-            f"table {name}: all {len(constant)} features are constant, so they say nothing about the class."
-        )
+        raise InputError(f"table {name}: all {len(constant)} features are constant: nothing tells classes apart.")
     notes: tuple[str, ...] = ()
     if constant.any():
         named = ", ".join(np.array(feature_names)[constant][:5]) + (", ..." if constant.sum() > 5 else "")
@@ -128,7 +127,7 @@ def make_table(
 
 
 def split_rows(rows: int, seed: int) -> Split:
-    """Deal row numbers 0 to rows - 1 at random into 60% training, 20% validation and 20% test (rounded down to train)."""
+    """Deal row numbers 0 to rows - 1 at random into 60% training, 20% validation and 20% test."""
     order = np.random.default_rng([seed, 0]).permutation(rows)
     train, validation = rows * 6 // 10, rows * 8 // 10
     return Split(order[:train], order[train:validation], order[validation:])
@@ -161,13 +160,13 @@ def _numbers(name: str, column: str, cells: tuple[str, ...]) -> NDArray[np.float
             if cell.strip().lower() in _MISSING:
                 what = "the cell is empty" if not cell.strip() else f"{cell!r} marks a missing value"
                 raise InputError(
-                    f"table {name}, row {row}, column {column!r}: {what}; fill it or remove the row."
+                    f"table {name}, row {row}, column {column!r}: {what}; fill it or drop the row."
                 ) from None
             try:
                 float(cell)
             except ValueError:
                 raise InputError(
-                    f"table {name}, row {row}, column {column!r}: {cell!r} is not a number; only the target may be text."
+                    f"table {name}, row {row}, column {column!r}: {cell!r} is no number; only the target may be text."
                 ) from None
         raise
 
