@@ -17,7 +17,8 @@ images:  ## build the slim and the training image, print their sizes
 	  $(ENGINE) build --file docker/Dockerfile --target $$target --tag $(IMAGE_REPOSITORY)-$$target:$(IMAGE_TAG) \
 	    $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(PIP_INDEX_URL),--build-arg PIP_INDEX_URL=$(PIP_INDEX_URL)) \
 	    --build-arg VERSION=$(IMAGE_VERSION) --build-arg REVISION=$(IMAGE_REVISION) \
-	    --build-arg SOURCE=$(IMAGE_SOURCE) $(BUILD_FLAGS) . || exit; \
+	    --build-arg SOURCE=$(IMAGE_SOURCE) $(BUILD_FLAGS) . \
+	    || { echo "moist-$$target was not built. Where the base cannot be pulled: docker/README.md" >&2; exit 1; }; \
 	done
 	@$(MAKE) --no-print-directory image-sizes
 
