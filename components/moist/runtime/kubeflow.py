@@ -3,14 +3,15 @@
 import copy
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, Optional, get_args, get_origin
 
 from kfp import dsl
 
+import moist
 from moist.runtime.stage import Stage
 
 IMAGES = {"slim": "moist-slim", "train": "moist-train"}
-EXECUTOR_INPUT = "{{$}}"
 
 
 def container_component(stage: Stage) -> Any:
@@ -74,3 +75,30 @@ def _docstring(stage: Stage) -> str:
     arguments = "\n".join(f"    {name}: {text}" for name, text in described.items())
     returns = "\n".join(f"    {name}: {port.description}" for name, port in stage.outputs.items())
     return f"{stage.summary}\n\nArgs:\n{arguments}\n\nReturns:\n{returns}\n"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where a pipeline's images are: `<repository>/moist-slim:<tag>` and `<repository>/moist-train:<tag>`.
+
+    A tag that starts with `sha256:` cannot be the same for both, so digests are given in full for each.
+    """
+
+    repository: str = ""
+    tag: str = moist.__version__
+    slim: str = ""
+    train: str = ""
+
+    def of(self, kind: str) -> str:
+        """The full reference of the slim or the training image."""
+        given = {"slim": self.slim, "train": self.train}[kind]
+        prefix = f"{self.repository.rstrip('/')}/" if self.repository else ""
+        return given or f"{prefix}{IMAGES[kind]}:{self.tag}"
+
+    def use_in(self, pipeline: Any) -> Any:
+        """Point every task of a pipeline at these images."""
+        for executor in pipeline.pipeline_spec.deployment_spec["executors"].values():
+            for kind, name in IMAGES.items():
+                if executor["container"]["image"] == name:
+                    executor["container"]["image"] = self.of(kind)
+        return pipeline

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from moist.errors import InputError
 
-ArtifactType = Literal["Dataset", "Model", "Metrics", "ClassificationMetrics", "HTML", "Artifact"]
+ArtifactType = Literal["Dataset", "Model", "Metrics", "ClassificationMetrics", "HTML", "Markdown", "Artifact"]
 
 
 class StageSettings(BaseModel):
@@ -24,7 +24,7 @@ class Port:
     """One artifact that a stage takes or gives.
 
     `kind` is checked when the artifact is read, so that a student cannot be passed as a teacher.
-    `type` is what the Kubeflow UI shows it as. HTML artifacts are one file; every other artifact is a folder.
+    `type` is what the Kubeflow UI shows it as. HTML and Markdown artifacts are one file; every other one is a folder.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Port:
 
     @property
     def is_file(self) -> bool:
-        return self.type == "HTML"
+        return self.type in ("HTML", "Markdown")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 from minio import Minio
-from minio.credentials import AWSConfigProvider, ChainedProvider, EnvAWSProvider, IamAwsProvider, Provider
+from minio.credentials import AWSConfigProvider, ChainedProvider, IamAwsProvider, Provider, StaticProvider
 from minio.error import MinioException, S3Error
 
 from moist.errors import DamagedArtifactError, InputError, StoreError
@@ -64,7 +64,7 @@ class Location:
 class Store:
     """An S3 endpoint. Every call retries what may pass (connection, 5xx, throttling) with backoff."""
 
-    def __init__(self, endpoint: str, region: str | None = None) -> None:
+    def __init__(self, endpoint: str, region: str | None = None, credentials: Provider | None = None) -> None:
         parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
             raise InputError(f"Store endpoint {endpoint!r} must look like https://host:port.")
@@ -73,7 +73,7 @@ class Store:
             parts.netloc,
             secure=parts.scheme == "https",
             region=region or "us-east-1",
-            credentials=ChainedProvider(_providers()),
+            credentials=credentials or ChainedProvider(_providers()),
             # Retries are ours, so that one place decides what may pass and how long to wait.
             http_client=urllib3.PoolManager(
                 timeout=urllib3.Timeout(connect=5, read=60),
@@ -90,9 +90,16 @@ class Store:
         Raises:
             StoreError: if no endpoint is set.
         """
+        return cls.of(os.environ)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Store":
+        """As `from_environment`, for variables that are not this process's own."""
+        keys = [environment.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")]
+        given = StaticProvider(keys[0], keys[1], keys[2]) if keys[0] and keys[1] else None
         for variable in ENDPOINT_VARIABLES:
-            if os.environ.get(variable):
-                return cls(os.environ[variable], os.environ.get("AWS_REGION"))
+            if environment.get(variable):
+                return cls(environment[variable], environment.get("AWS_REGION"), given)
         raise StoreError(
             f"No object store is configured: set {ENDPOINT_VARIABLES[0]} (for example http://seaweedfs:8333), "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -234,8 +241,8 @@ class Store:
 
 
 def _providers() -> list[Provider]:
-    """Where credentials come from: the environment, the AWS files, and the pod's role where Kubernetes grants one."""
-    providers: list[Provider] = [EnvAWSProvider(), AWSConfigProvider()]
+    """Where credentials come from without environment variables: the AWS files, and the pod's role where it has one."""
+    providers: list[Provider] = [AWSConfigProvider()]
     if os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE") or os.environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI"):
         # Only then: without a role this provider asks a metadata service that may not answer.
         providers.append(IamAwsProvider())

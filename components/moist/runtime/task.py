@@ -15,6 +15,11 @@ from moist.runtime.stage import Stage, StageSettings, parse_settings
 from moist.runtime.store import is_uri
 
 
+KFP_PARAMETERS = frozenset(
+    {"accelerator_count", "accelerator_type", "cpu_limit", "cpu_request", "memory_limit", "memory_request"}
+)
+
+
 @dataclass(frozen=True)
 class InputReference:
     """An input as it was passed: a path or URI, and the digest that its producer reported, if any."""
@@ -115,7 +120,7 @@ def _from_executor_input(stage: Stage, text: str) -> Task:
             raise InputError(f"Input {name} is missing: {port.description}.")
     return Task(
         name=output_file.parent.name,
-        settings=parse_settings(stage.settings, {k: _whole(v) for k, v in given.get("parameterValues", {}).items()}),
+        settings=parse_settings(stage.settings, settings_values(given.get("parameterValues", {}))),
         inputs={name: references.get(name, []) for name in stage.inputs},
         outputs=locations,
         executor_input=executor_input,
@@ -124,6 +129,18 @@ def _from_executor_input(stage: Stage, text: str) -> Task:
 
 def _reference(artifact: dict[str, Any]) -> InputReference:
     return InputReference(artifact["uri"], artifact.get("metadata", {}).get("digest"))
+
+
+def settings_values(parameters: dict[str, Any]) -> dict[str, Any]:
+    """A task's settings from its Kubeflow parameters.
+
+    Where pipeline parameters size a task, kfp hands them to the task too, under names of its own; they are no settings.
+    """
+    return {
+        name: _whole(value)
+        for name, value in parameters.items()
+        if name not in KFP_PARAMETERS and not name.startswith("pipelinechannel--")
+    }
 
 
 def _whole(value: Any) -> Any:

@@ -1,0 +1,84 @@
+"""Named sets of pipeline arguments. What a preset does not name keeps the pipeline's default."""
+
+from typing import Any
+
+from moist.errors import InputError
+
+Arguments = dict[str, Any]
+
+# Small data take many epochs of few steps, large data few epochs of many steps.
+PRESETS: dict[str, dict[str, Arguments]] = {
+    "smoke": {
+        "digits": {
+            "train_limit": 400,
+            "test_limit": 100,
+            "teacher_epochs": 2,
+            "student_epochs": 2,
+            "router_epochs": 2,
+            "joint_epochs": 2,
+            "views": 2,
+            "width": 32,
+            "latency_seconds": 0.1,
+        },
+        "other": {
+            "train_limit": 2000,
+            "test_limit": 500,
+            "teacher_epochs": 1,
+            "student_epochs": 1,
+            "router_epochs": 1,
+            "joint_epochs": 1,
+            "views": 1,
+            "width": 32,
+            "latency_seconds": 0.1,
+        },
+    },
+    "quick": {
+        "digits": {"teacher_epochs": 20, "student_epochs": 10, "router_epochs": 10, "joint_epochs": 10, "views": 16},
+        "other": {"teacher_epochs": 5, "student_epochs": 3, "router_epochs": 3, "joint_epochs": 3, "views": 4},
+    },
+    # The paper's recipe: 20 epochs a stage, batch 64, AdamW 1e-3, temperature 5, weight 0.7, k = 3, hard routing, and
+    # its double softmax. Only the teacher's schedule is annealed to its end, which the paper's was not.
+    "paper": {
+        "other": {
+            "teacher": "resnet18",
+            "teacher_epochs": 20,
+            "student_epochs": 20,
+            "router_epochs": 20,
+            "joint_epochs": 20,
+            "views": 20,
+            "k": 3,
+            "routing": "hard",
+            "router_loss": "double_softmax",
+            "validation_fraction": 0.0,
+        },
+    },
+    "best": {
+        "other": {
+            "teacher": "resnet18",
+            "teacher_epochs": 20,
+            "student_epochs": 20,
+            "router_epochs": 20,
+            "joint_epochs": 40,
+            "views": 40,
+            "k": 3,
+        },
+    },
+}
+ALL_ROUTERS = ("cnn", "transformer", "linear")
+
+
+def preset_arguments(preset: str, dataset: str) -> Arguments:
+    """The arguments of a preset for a data set.
+
+    Raises:
+        InputError: for an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"Unknown preset {preset!r}; known are {', '.join(PRESETS)}.")
+    variants = PRESETS[preset]
+    return {"dataset": dataset, **variants.get(dataset, variants["other"])}
+
+
+def preset_routers(preset: str) -> tuple[str, ...]:
+    """The routers that a preset's pipeline trains; the first is the prototype's."""
+    return ALL_ROUTERS if preset == "paper" else ALL_ROUTERS[:1]

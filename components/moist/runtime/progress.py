@@ -1,0 +1,44 @@
+"""Progress on the terminal: a bar an epoch where somebody watches, a plain line an epoch where only a log does."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+class TerminalProgress:
+    """The loop's progress, as `moist.training.progress.Progress` wants it."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._bar: tqdm[Any] | None = None
+        self._heading = stage
+
+    def epoch_begins(self, epoch: int, epochs: int, images: int) -> None:
+        self._heading = f"{self._stage} epoch {epoch}/{epochs}"
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=images, desc=self._heading, unit="img", unit_scale=True, dynamic_ncols=True, leave=True
+            )
+
+    def advanced(self, images: int, loss: float, accuracy: float) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.2%}", refresh=False)
+            self._bar.update(images)
+
+    def epoch_ended(self, values: dict[str, float]) -> None:
+        shown = ", ".join(_shown(name, value) for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown)
+            self._bar.close()
+            self._bar = None
+        else:
+            sys.stderr.write(f"{self._heading}: {shown}\n")
+            sys.stderr.flush()
+
+
+def _shown(name: str, value: float) -> str:
+    if name == "images_per_second":
+        return f"{value:,.0f} images/s"
+    label = name.replace("_", " ")
+    return f"{label} {value:.2%}" if name.endswith("accuracy") else f"{label} {value:.4f}"

@@ -1,0 +1,56 @@
+"""How a pipeline's tasks are placed on a cluster: processors, memory, GPUs, scratch space, retries."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kfp import kubernetes
+
+STORE_SECRET = "mlpipeline-minio-artifact"
+RETRIES = 3
+USER = 65532
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training task asks for; each a pipeline parameter (text, as Kubeflow wants resources) or a constant."""
+
+    gpu_type: Any
+    gpu_count: Any
+    cpu: Any
+    memory: Any
+    node_selector: Any
+    tolerations: Any
+
+
+def on_cpu(task: Any, name: str) -> Any:
+    """A task that needs no GPU."""
+    return _common(task, name, timeout_seconds=3600).set_cpu_limit("2").set_memory_limit("4G")
+
+
+def on_gpu(task: Any, name: str, training: Training) -> Any:
+    """A task that trains or measures networks: on GPUs where the count is not 0, else on the CPU."""
+    _common(task, name, timeout_seconds=24 * 3600)
+    task.set_cpu_limit(training.cpu).set_memory_limit(training.memory)
+    task.set_accelerator_type(training.gpu_type).set_accelerator_limit(training.gpu_count)
+    kubernetes.add_node_selector_json(task, training.node_selector)
+    kubernetes.add_toleration_json(task, training.tolerations)
+    kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit="2Gi")
+    return task
+
+
+def _common(task: Any, name: str, timeout_seconds: int) -> Any:
+    task.set_display_name(name).set_caching_options(True)
+    # A preempted or evicted pod is tried again; a stage that fails on its input fails fast each time.
+    task.set_retry(RETRIES, "30s", 2.0, "600s")
+    kubernetes.set_timeout(task, timeout_seconds)
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    # The images' root filesystem may be mounted read-only; this is where stages work.
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit="20Gi")
+    kubernetes.use_secret_as_env(
+        task,
+        STORE_SECRET,
+        {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"},
+        optional=True,
+    )
+    return task

@@ -1,0 +1,85 @@
+"""python -m moist.stages.distill_student.program --dataset IN --logits IN --student OUT --metrics OUT --curves OUT"""
+
+import math
+from pathlib import Path
+
+import torch
+
+from moist.data import clusters as class_clusters
+from moist.data.dataset import ImageDataset
+from moist.data.dataset import load as load_dataset
+from moist.errors import InputError
+from moist.models.cost import channels_for_macs, macs, student_macs
+from moist.models.specification import NetworkSpec, build, router_spec
+from moist.models.storage import load_model, save_model
+from moist.runtime.contract import Metadata, main
+from moist.runtime.training import recipe_of, train
+from moist.stages.distill_student.settings import STAGE, Settings
+from moist.training.images import Images
+from moist.training.loop import Batch, Outcome
+from moist.training.losses import distillation
+from moist.training.precision import choose_device, placed
+from moist.training.record import keep, step
+from moist.training.targets import load_targets
+
+
+def distill_student(
+    settings: Settings,
+    *,
+    dataset: Path,
+    logits: Path,
+    teacher: Path | None,
+    clusters: Path | None,
+    student: Path,
+    metrics: Path,
+    curves: Path,
+) -> Metadata:
+    """Train a student on the teacher's stored logits, or on a teacher that is asked anew."""
+    data, device = load_dataset(dataset), choose_device()
+    targets = load_targets(logits, data, device)
+    k = len(class_clusters.load(clusters, len(data.classes)).clusters) if clusters else None
+    spec, epochs = _network(settings, data, k)
+    torch.manual_seed(settings.seed)
+    model = placed(build(spec), device)
+    asked = placed(load_model(teacher, expect="teacher"), device) if teacher else None
+    images = Images(data, data.train, device, targets.view_seed)
+
+    def objective(batch: Batch) -> Outcome:
+        output = model(batch.images)
+        if asked is None:
+            target = targets.of(batch)
+        else:
+            with torch.no_grad():
+                target = asked(batch.images)
+        weights = {"temperature": settings.temperature, "weight": settings.teacher_weight}
+        loss = distillation(output.float(), target.float(), batch.labels, **weights)
+        return Outcome(loss, (output.argmax(1) == batch.labels).sum())
+
+    recipe = recipe_of(settings, epochs=epochs, views=0 if asked is not None else targets.views)
+    held_out = Images(data, data.validation, device)
+    history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
+    cost = macs(model, data.shape)
+    save_model(student, model, spec, keep([step(STAGE.name, recipe, history, len(images), cost)]))
+    return {"student": {**facts, "macs": cost, "control": settings.control}, "metrics": facts}
+
+
+def _network(settings: Settings, data: ImageDataset, k: int | None) -> tuple[NetworkSpec, int]:
+    """The student, and for how many epochs it trains: as set, or as its part as a control demands."""
+    plain = NetworkSpec(architecture="student", shape=data.shape, outputs=len(data.classes), width=settings.width)
+    if settings.control == "none":
+        return plain, settings.epochs
+    if k is None:
+        raise InputError(f"control={settings.control} needs --clusters, to know how many students the mixture has.")
+    student_cost = student_macs(data.shape, len(data.classes), settings.width, (32, 64))
+    router_cost = macs(build(router_spec(settings.router, data.shape, k, settings.router_hidden)), data.shape)
+    joint_cost = router_cost + (k if settings.routing == "soft" else 1) * student_cost
+    budget = settings.epochs * student_cost + settings.router_epochs * router_cost + settings.joint_epochs * joint_cost
+    if settings.control == "same_budget":
+        return plain, math.ceil(budget / student_cost)
+    channels = channels_for_macs(data.shape, len(data.classes), settings.width, router_cost + student_cost)
+    wide = plain.model_copy(update={"channels": channels})
+    return wide, math.ceil(budget / student_macs(data.shape, len(data.classes), settings.width, channels))
+
+
+if __name__ == "__main__":
+    main(STAGE, distill_student)

@@ -1,0 +1,43 @@
+"""distill_student's settings, inputs and outputs."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from moist.runtime.common_settings import DistillationSettings
+from moist.runtime.kinds import CLUSTERS, CURVES, DATASET, LOGITS, METRICS, STUDENT, TEACHER
+from moist.runtime.stage import Port, Stage
+
+
+class Settings(DistillationSettings):
+    """Which student, how it learns, and whether it is a control for a mixture."""
+
+    width: int = Field(256, ge=1, le=16_384, description="units of the student's hidden layer")
+    control: Literal["none", "same_budget", "same_cost"] = Field(
+        "none",
+        description=(
+            "same_budget trains with as many multiply-adds as the mixture, same_cost also widens the student until it "
+            "needs as many at inference; both replace epochs, and need clusters"
+        ),
+    )
+    router: Literal["cnn", "linear", "transformer"] = Field("cnn", description="for controls: the mixture's router")
+    router_hidden: int = Field(256, ge=2, le=16_384, description="for controls: the linear router's first hidden layer")
+    router_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the router's epochs")
+    joint_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the joint training's epochs")
+    routing: Literal["soft", "hard"] = Field("soft", description="for controls: the joint training's routing")
+
+
+STAGE = Stage(
+    name="distill_student",
+    summary="Distil the teacher into one student: the mixture's starting point, or a control beside it.",
+    settings=Settings,
+    inputs={
+        "dataset": DATASET,
+        "logits": LOGITS,
+        "teacher": Port(
+            TEACHER.kind, "Model", "asked anew for every augmented image instead of its stored logits", optional=True
+        ),
+        "clusters": Port(CLUSTERS.kind, "Artifact", "for controls: the mixture's clusters", optional=True),
+    },
+    outputs={"student": STUDENT, "metrics": METRICS, "curves": CURVES},
+)

@@ -1,0 +1,186 @@
+"""One row of the table from one model: accuracy, loss, calibration, routing, cost, latency."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from moist.data.dataset import ImageDataset
+from moist.errors import MoistError
+from moist.models import latency
+from moist.models.cost import cost
+from moist.models.mixture import Mixture
+from moist.models.routers import Router
+from moist.models.specification import MixtureSpec
+from moist.models.storage import load_description, load_model
+from moist.reports.results import Latency, Reliability, Routing, Row
+from moist.training import evaluation
+from moist.training.images import Images
+from moist.training.precision import Precision, autocast, channels_last, placed
+from moist.training.record import Step, read_steps
+
+Role = Literal["teacher", "student", "mixture", "control", "upper bound"]
+LATENCY_BATCHES = (1, 64)
+IDENTITY_TOLERANCE = 1e-9
+
+LABELS: dict[str, tuple[str, Role]] = {
+    "teacher": ("Teacher ({architecture})", "teacher"),
+    "student": ("Distilled student", "student"),
+    "oracle": ("Conceptual 100% router, k={k} (knows the label)", "upper bound"),
+    "mixture": ("MoIST, {router} router, k={k}", "mixture"),
+    "mixture_transformer": ("MoIST, {router} router, k={k}", "mixture"),
+    "mixture_linear": ("MoIST, {router} router, k={k}", "mixture"),
+    "same_budget": ("Single student, same training budget", "control"),
+    "same_cost": ("Single student, same inference cost", "control"),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to measure, and how it was trained. A mixture's architecture is its router's: oracle for none."""
+
+    key: str
+    model: nn.Module
+    architecture: str
+    steps: list[Step]
+
+    @property
+    def label(self) -> str:
+        mixture = self.model if isinstance(self.model, Mixture) else None
+        return LABELS[self.key][0].format(
+            architecture=self.architecture, router=self.architecture, k=len(mixture.students) if mixture else 1
+        )
+
+
+def load_candidates(folders: dict[str, Path], device: torch.device) -> list[Candidate]:
+    """The models in the table's order, on the device, in evaluation mode."""
+    candidates = []
+    for key in LABELS:
+        if key not in folders:
+            continue
+        description = load_description(folders[key])
+        spec = description.spec
+        if isinstance(spec, MixtureSpec):
+            architecture = spec.router.architecture.removesuffix("_router") if spec.router else "oracle"
+        else:
+            architecture = spec.architecture
+        model = placed(load_model(folders[key]), device)
+        candidates.append(Candidate(key, model, architecture, read_steps(description.extra)))
+    return candidates
+
+
+def measure_rows(
+    candidates: list[Candidate],
+    data: ImageDataset,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int,
+    latency_seconds: float,
+) -> list[Row]:
+    """Measure all models on the same held-out images; latencies in turn, so that the machine's drift hits all alike."""
+    images = Images(data, data.test, device)
+    first = {size: torch.arange(min(size, len(images)), device=device) for size in LATENCY_BATCHES}
+    batches = {size: channels_last(images.view(indices, 0)) for size, indices in first.items()}
+    runners = {item.key: _runner(item, images, precision) for item in candidates}
+    timings = latency.measure(runners, batches, latency_seconds)
+    return [
+        _row(item, data, images, precision, batch_size, [Latency(**vars(timing)) for timing in timings[item.key]])
+        for item in candidates
+    ]
+
+
+def _runner(candidate: Candidate, images: Images, precision: Precision) -> Callable[[Tensor], Tensor]:
+    """A model as it serves: one batch in, logits out. The oracle is told the labels of the first test images."""
+    model, device = candidate.model, images.device
+    if isinstance(model, Mixture) and model.router is None:
+        chosen = model.student_of_class[images.labels]
+
+        def oracle(batch: Tensor) -> Tensor:
+            with autocast(device, precision):
+                return model.forward_to(batch, chosen[: len(batch)])
+
+        return oracle
+
+    def serve(batch: Tensor) -> Tensor:
+        with autocast(device, precision):
+            return model(batch)  # type: ignore[no-any-return]
+
+    return serve
+
+
+def _row(
+    candidate: Candidate,
+    data: ImageDataset,
+    images: Images,
+    precision: Precision,
+    batch_size: int,
+    timings: list[Latency],
+) -> Row:
+    classes, labels, model = len(data.classes), images.labels.cpu(), candidate.model
+    if isinstance(model, Mixture):
+        logits, routing = _routed(candidate, model, images, precision, batch_size)
+    else:
+        logits, routing = evaluation.predict(model, images, precision, batch_size=batch_size), None
+    spent = cost(model, data.shape)
+    return Row(
+        key=candidate.key,
+        label=candidate.label,
+        role=LABELS[candidate.key][1],
+        accuracy=evaluation.accuracy(logits, labels),
+        loss=evaluation.loss(logits, labels),
+        macs=spent.macs,
+        router_macs=spent.router_macs,
+        paper_mflops=spent.paper_mflops,
+        parameters=spent.parameters,
+        epochs=sum(step.epochs for step in candidate.steps),
+        training_macs=sum(step.macs for step in candidate.steps),
+        latency=timings,
+        confusion=evaluation.confusion(logits.argmax(1), labels, classes, classes),
+        reliability=Reliability.model_validate(evaluation.reliability(logits.double().softmax(1), labels)),
+        routing=routing,
+        note="routes by the true label, so it is an upper bound and no classifier"
+        if candidate.architecture == "oracle"
+        else "",
+    )
+
+
+def _routed(
+    candidate: Candidate, mixture: Mixture, images: Images, precision: Precision, batch_size: int
+) -> tuple[Tensor, Routing]:
+    """A mixture's logits (N, classes) with sparse routing, and how it routed."""
+    labels, k = images.labels.cpu(), len(mixture.students)
+    own = mixture.student_of_class.cpu()[labels]
+    if isinstance(mixture.router, Router):
+        route_logits = evaluation.predict(mixture.route, images, precision, batch_size=batch_size)
+        temperature = float(mixture.router.temperature)
+        certainty = (route_logits.double() / temperature).softmax(1)
+        chosen = route_logits.argmax(1)
+    else:
+        chosen, certainty = own, torch.nn.functional.one_hot(own, k).double()
+    chosen_here = chosen.to(images.device)
+    logits = evaluation.predict_indexed(
+        lambda batch, indices: mixture.forward_to(batch, chosen_here[indices]), images, precision, batch_size=batch_size
+    )
+    right, routed = logits.argmax(1) == labels, chosen == own
+    r, a, b = (_share(routed), _share(right[routed]), _share(right[~routed]))
+    accuracy = evaluation.accuracy(logits, labels)
+    if abs(accuracy - ((r or 0) * (a or 0) + (1 - (r or 0)) * (b or 0))) > IDENTITY_TOLERANCE:
+        raise MoistError(f"{candidate.key}: accuracy {accuracy} is not r*a + (1-r)*b with r={r}, a={a}, b={b}.")
+    by_class = torch.tensor(evaluation.confusion(chosen, labels, len(mixture.student_of_class), k), dtype=torch.float64)
+    return logits, Routing(
+        router=candidate.architecture,
+        r=r or 0.0,
+        a=a,
+        b=b,
+        clusters=[list(members) for members in mixture.clusters],
+        share=(by_class / by_class.sum(1, keepdim=True)).tolist(),
+        confusion=evaluation.confusion(chosen, own, k, k),
+        reliability=Reliability.model_validate(evaluation.reliability(certainty, own)),
+    )
+
+
+def _share(flags: Tensor) -> float | None:
+    return float(flags.double().mean()) if len(flags) else None

@@ -1,0 +1,106 @@
+"""python -m moist.stages.evaluate.program --dataset IN --teacher IN --student IN --mixture IN ... --report out.html"""
+
+from pathlib import Path
+
+import torch
+
+from moist.data import clusters as class_clusters
+from moist.data.dataset import ImageDataset
+from moist.data.dataset import load as load_dataset
+from moist.reports.html import html_report
+from moist.reports.results import Clustering, Curve, Data, Results
+from moist.reports.table import markdown_table
+from moist.runtime import provenance
+from moist.runtime.artifacts import read_manifest, write_json
+from moist.runtime.contract import Metadata, main
+from moist.stages.evaluate.measure import Candidate, load_candidates, measure_rows
+from moist.stages.evaluate.settings import STAGE, Settings
+from moist.training.precision import choose_device
+
+
+def evaluate(
+    settings: Settings,
+    *,
+    dataset: Path,
+    clusters: Path,
+    metrics: Path,
+    classification: Path,
+    table: Path,
+    report: Path,
+    **models: Path | None,
+) -> Metadata:
+    """Measure every model that was passed on the same images, in one process, and write what people read."""
+    data, device = load_dataset(dataset), choose_device()
+    found = class_clusters.load(clusters, len(data.classes))
+    folders = {name: folder for name, folder in models.items() if folder is not None}
+    candidates = load_candidates(folders, device)
+    rows = measure_rows(candidates, data, device, settings.precision, settings.batch_size, settings.latency_seconds)
+    machine = provenance.machine()
+    results = Results(
+        data=_data(data),
+        rows=rows,
+        clustering=Clustering.model_validate(found.__dict__),
+        curves=_curves(candidates),
+        seed=settings.seed,
+        device=machine if device.type == "cpu" else torch.cuda.get_device_name(device),
+        versions=provenance.versions(),
+        threads=torch.get_num_threads(),
+        lineage=_lineage({"dataset": dataset, "clusters": clusters, **folders}),
+    )
+    metrics.mkdir()
+    (metrics / "results.json").write_text(results.model_dump_json(indent=1) + "\n", "utf-8")
+    by_key = {row.key: row for row in rows}
+    matrix = {
+        "annotationSpecs": [{"displayName": name} for name in data.classes],
+        "rows": [{"row": [float(cell) for cell in cells]} for cells in by_key["mixture"].confusion],
+    }
+    write_json(classification / "confusion.json", matrix)
+    table.write_text(markdown_table(results), "utf-8")
+    report.write_text(html_report(results), "utf-8")
+    shown = {f"{row.key}_accuracy": row.accuracy for row in rows} | {f"{row.key}_mmac": row.macs / 1e6 for row in rows}
+    return {"metrics": shown, "classification": {"confusionMatrix": matrix}}
+
+
+def _data(data: ImageDataset) -> Data:
+    return Data(
+        name=data.name,
+        classes=list(data.classes),
+        shape=data.shape,
+        train=len(data.train),
+        validation=len(data.validation),
+        test=len(data.test),
+        split=data.split_note,
+    )
+
+
+def _curves(candidates: list[Candidate]) -> list[Curve]:
+    """Each model's last step is its own; of earlier ones only a router's is not a row of its own."""
+    curves = []
+    for candidate in candidates:
+        own = candidate.steps[-1:]
+        routers = [entry for entry in candidate.steps[:-1] if entry.stage == "pretrain_router"]
+        for entry in [*routers, *own]:
+            curves.append(Curve(stage=f"{candidate.key}: {entry.stage}", series=entry.series))
+    return curves
+
+
+def _lineage(folders: dict[str, Path]) -> list[dict[str, str]]:
+    lines = []
+    for name, folder in folders.items():
+        manifest = read_manifest(folder, name)
+        lines.append(
+            {
+                "name": name,
+                "stage": manifest.stage,
+                "uri": str(folder),
+                "digest": manifest.digest,
+                "code version": manifest.code_version,
+                "seconds": f"{manifest.seconds:.1f}",
+                "parameters": ", ".join(f"{key}={value}" for key, value in sorted(manifest.settings.items())),
+            }
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main(STAGE, evaluate)

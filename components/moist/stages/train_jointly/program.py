@@ -1,0 +1,88 @@
+"""python -m moist.stages.train_jointly.program --dataset IN --student IN --router IN --clusters IN --logits IN ..."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from moist.data import clusters as class_clusters
+from moist.data.dataset import load as load_dataset
+from moist.errors import InputError
+from moist.models.cost import cost as cost_of
+from moist.models.mixture import Mixture
+from moist.models.routers import Router
+from moist.models.specification import MixtureSpec, NetworkSpec
+from moist.models.storage import load_description, load_model, save_model
+from moist.runtime.contract import Metadata, main
+from moist.runtime.training import calibrate, recipe_of, train
+from moist.stages.train_jointly.settings import STAGE, Settings
+from moist.training.images import Images
+from moist.training.joint import hard_objective, oracle_objective, soft_objective
+from moist.training.precision import choose_device, placed
+from moist.training.record import keep, read_steps, step
+from moist.training.targets import load_targets
+
+
+def train_jointly(
+    settings: Settings,
+    *,
+    dataset: Path,
+    student: Path,
+    router: Path | None,
+    clusters: Path,
+    logits: Path,
+    mixture: Path,
+    metrics: Path,
+    curves: Path,
+) -> Metadata:
+    """One copy of the student per cluster, trained on with the router that chooses among them."""
+    if (router is None) != (settings.routing == "oracle"):
+        raise InputError(
+            f"routing={settings.routing} {'needs --router' if router is None else 'takes no --router'}: "
+            "only routing=oracle goes without one."
+        )
+    data, device = load_dataset(dataset), choose_device()
+    found = class_clusters.load(clusters, len(data.classes))
+    targets = load_targets(logits, data, device)
+    spec = MixtureSpec(
+        router=_network(router) if router else None,
+        student=_network(student),
+        clusters=tuple(tuple(members) for members in found.clusters),
+    )
+    first = load_model(student, expect="student")
+    chooser = load_model(router, expect="router") if router else None
+    model = placed(Mixture(chooser, [copy.deepcopy(first) for _ in found.clusters], spec.clusters), device)
+    images, held_out = Images(data, data.train, device, targets.view_seed), Images(data, data.validation, device)
+    make = {"soft": soft_objective, "hard": hard_objective, "oracle": oracle_objective}[settings.routing]
+    objective = make(model, targets, settings)
+    recipe = recipe_of(settings, views=targets.views)
+    truth = model.student_of_class.cpu()[held_out.labels.cpu()]
+
+    if settings.routing == "oracle":
+        # Held-out accuracy would need the labels to route; the evaluation reports it as the upper bound that it is.
+        held_out = Images(data, data.validation[np.arange(0)], device)
+    history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
+    if isinstance(model.router, Router):
+        facts |= calibrate(model.router, held_out, truth, settings.precision)
+    cost = cost_of(model, data.shape)
+    students_run = len(found.clusters) if settings.routing == "soft" else 1
+    spent = step(STAGE.name, recipe, history, len(images), cost.router_macs + students_run * cost.student_macs)
+    parents = [load_description(folder).extra for folder in (student, router) if folder]
+    steps = [entry for extra in parents for entry in read_steps(extra)]
+    save_model(mixture, model, spec, {**keep([*steps, spent]), "routing": settings.routing})
+    return {
+        "mixture": {**facts, "k": len(found.clusters), "routing": settings.routing, "macs": cost.macs},
+        "metrics": facts,
+    }
+
+
+def _network(folder: Path) -> NetworkSpec:
+    spec = load_description(folder).spec
+    if not isinstance(spec, NetworkSpec):
+        raise InputError(f"{folder} holds a mixture; train_jointly starts from a single student and a router.")
+    return spec
+
+
+if __name__ == "__main__":
+    main(STAGE, train_jointly)

@@ -1,0 +1,40 @@
+"""train_jointly's settings, inputs and outputs."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from moist.runtime.common_settings import DistillationSettings
+from moist.runtime.kinds import CLUSTERS, CURVES, DATASET, LOGITS, METRICS, MIXTURE, ROUTER, STUDENT
+from moist.runtime.stage import Port, Stage
+
+
+class Settings(DistillationSettings):
+    """How router and students learn together."""
+
+    routing: Literal["soft", "hard", "oracle"] = Field(
+        "soft",
+        description=(
+            "soft is differentiable and trains the router too; hard is the paper's, where no gradient reaches it; "
+            "oracle routes by the label: the conceptual 100% router, an upper bound"
+        ),
+    )
+    others_weight: float = Field(
+        0.2, ge=0, le=1, description="soft: weight of the images of other clusters in each student's loss"
+    )
+    router_weight: float = Field(1.0, ge=0, le=100, description="soft: weight of the router's own cross-entropy")
+
+
+STAGE = Stage(
+    name="train_jointly",
+    summary="Copy the student once per cluster and train the copies together with the router.",
+    settings=Settings,
+    inputs={
+        "dataset": DATASET,
+        "student": STUDENT,
+        "router": Port(ROUTER.kind, "Model", ROUTER.description + "; none for routing=oracle", optional=True),
+        "clusters": CLUSTERS,
+        "logits": LOGITS,
+    },
+    outputs={"mixture": MIXTURE, "metrics": METRICS, "curves": CURVES},
+)

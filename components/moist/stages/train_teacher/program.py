@@ -1,0 +1,51 @@
+"""python -m moist.stages.train_teacher.program --dataset IN --teacher OUT --logits OUT --metrics OUT --curves OUT"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from moist.data import logits as stored_logits
+from moist.data.dataset import load as load_dataset
+from moist.models.cost import macs
+from moist.models.specification import NetworkSpec, build
+from moist.models.storage import save_model
+from moist.runtime.contract import Metadata, main
+from moist.runtime.training import recipe_of, train
+from moist.stages.train_teacher.settings import STAGE, Settings
+from moist.training import evaluation
+from moist.training.images import Images
+from moist.training.loop import Batch, Outcome
+from moist.training.precision import choose_device, placed
+from moist.training.record import keep, step
+
+
+def train_teacher(
+    settings: Settings, *, dataset: Path, teacher: Path, logits: Path, metrics: Path, curves: Path
+) -> Metadata:
+    """Train the teacher on augmented views, then let it look once at every view that students will see."""
+    data, device = load_dataset(dataset), choose_device()
+    spec = NetworkSpec(architecture=settings.architecture, shape=data.shape, outputs=len(data.classes))
+    torch.manual_seed(settings.seed)
+    model = placed(build(spec), device)
+    images = Images(data, data.train, device, settings.view_seed)
+    held_out = Images(data, data.validation, device)
+
+    def objective(batch: Batch) -> Outcome:
+        output = model(batch.images)
+        return Outcome(F.cross_entropy(output, batch.labels), (output.argmax(1) == batch.labels).sum())
+
+    recipe = recipe_of(settings)
+    history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
+    save_model(teacher, model, spec, keep([step(STAGE.name, recipe, history, len(images), macs(model, data.shape))]))
+    views = [evaluation.predict(model, images, settings.precision, view) for view in range(settings.views + 1)]
+    stored_logits.save(logits, torch.stack(views).numpy(), data.train.labels, data.classes, settings.view_seed)
+    return {
+        "teacher": {**facts, "architecture": settings.architecture, "macs": macs(model, data.shape)},
+        "logits": {"views": settings.views, "images": len(images), "classes": len(data.classes)},
+        "metrics": facts,
+    }
+
+
+if __name__ == "__main__":
+    main(STAGE, train_teacher)

@@ -1,0 +1,202 @@
+"""The one training loop: augmented batches, an objective, AdamW or SGD with warm-up and cosine, and safe restarts."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from moist.data.batches import epoch_order
+from moist.errors import DivergedError
+from moist.training.images import Images
+from moist.training.precision import autocast, channels_last
+from moist.training.progress import Progress, Silent
+
+CHECK_EVERY = 32
+"""Steps between looks at the loss: each look waits for the device."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's data: augmented, normalised images float (B, C, H, W), labels and indices int64 (B,), and the view."""
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+    view: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an objective gives back: the loss to minimise (scalar), and how many of the batch were right (scalar)."""
+
+    loss: Tensor
+    correct: Tensor
+
+
+Objective = Callable[[Batch], Outcome]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to optimise. The schedule is cosine to zero after a linear warm-up."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float = 0.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    warmup_epochs: float = 0.0
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    views: int = 0
+    """Number of stored augmented views to cycle through; 0 draws a fresh view every epoch."""
+
+    def view(self, epoch: int) -> int:
+        """The augmented view of an epoch, both counted from 1; view 0 is the plain image."""
+        return epoch if self.views == 0 else (epoch - 1) % self.views + 1
+
+
+class Checkpoints(Protocol):
+    """Where a loop's state survives a killed process."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state saved, or None."""
+
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep this state instead of the last one, atomically."""
+
+
+@dataclass
+class History:
+    """One value an epoch of everything that the loop measured."""
+
+    series: dict[str, list[float]] = field(default_factory=dict)
+    images_per_second: list[float] = field(default_factory=list)
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.series.setdefault(name, []).append(value)
+
+
+def fit(
+    module: nn.Module,
+    images: Images,
+    objective: Objective,
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+    validate: Callable[[], dict[str, float]] | None = None,
+) -> History:
+    """Train a module in place and leave it in evaluation mode.
+
+    Images, their order and their augmentation depend on the recipe's seed, the epoch and nothing else, so that a
+    restart from a checkpoint ends with the same weights as an uninterrupted run on the same device and thread count.
+
+    Raises:
+        DivergedError: for a loss that is not finite, naming the step and the last good state.
+    """
+    progress = progress or Silent()
+    count, steps = len(images), math.ceil(len(images) / recipe.batch_size)
+    optimizer = _optimizer(module, recipe)
+    history, first_epoch, first_step, sums = History(), 1, 0, torch.zeros(2, dtype=torch.float64)
+    torch.manual_seed(recipe.seed)
+    state = checkpoints.load() if checkpoints else None
+    if state is not None:
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        history = History(series=state["series"], images_per_second=state["images_per_second"])
+        first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
+    for epoch in range(first_epoch, recipe.epochs + 1):
+        module.train()
+        progress.epoch_begins(epoch, recipe.epochs, count)
+        order = epoch_order(count, recipe.seed, epoch).to(images.device)
+        view = recipe.view(epoch)
+        began, seen, pending = time.perf_counter(), 0, []
+        for step in range(first_step, steps):
+            indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            batch = Batch(channels_last(images.view(indices, view)), images.labels[indices], indices, view)
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(recipe, (epoch - 1) * steps + step, recipe.epochs * steps, steps)
+            optimizer.zero_grad(set_to_none=True)
+            with autocast(images.device, recipe.precision):
+                outcome = objective(batch)
+            outcome.loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            pending.append(torch.stack([outcome.loss.detach().double() * len(indices), outcome.correct.double()]))
+            if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
+                sums = sums + _checked(torch.stack(pending).cpu(), epoch, step, recipe)
+                advanced = len(pending) * recipe.batch_size if step + 1 < steps else count - seen
+                seen, pending = seen + advanced, []
+                so_far = min(count, (step + 1) * recipe.batch_size)
+                progress.advanced(advanced, float(sums[0]) / so_far, float(sums[1]) / so_far)
+                if checkpoints and checkpoints.due() and step + 1 < steps:
+                    checkpoints.save(_state(module, optimizer, history, epoch, step + 1, sums))
+        values = {"loss": float(sums[0]) / count, "accuracy": float(sums[1]) / count}
+        seconds = max(time.perf_counter() - began, 1e-9)
+        if validate is not None:
+            module.eval()
+            values |= validate()
+        history.add(values)
+        history.images_per_second.append((count - first_step * recipe.batch_size) / seconds)
+        first_step, sums = 0, torch.zeros(2, dtype=torch.float64)
+        progress.epoch_ended({**values, "images_per_second": history.images_per_second[-1]})
+        if checkpoints and checkpoints.due() and epoch < recipe.epochs:
+            checkpoints.save(_state(module, optimizer, history, epoch + 1, 0, sums))
+    module.eval()
+    return history
+
+
+def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Weight decay on matrices and kernels only: biases and norms are not shrunk."""
+    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    kept = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+
+
+def _learning_rate(recipe: Recipe, step: int, steps: int, steps_per_epoch: int) -> float:
+    warmup = round(recipe.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def _checked(values: Tensor, epoch: int, last_step: int, recipe: Recipe) -> Tensor:
+    """The sum of losses and correct answers over some steps (steps, 2), each loss finite."""
+    finite = values[:, 0].isfinite()
+    if not bool(finite.all()):
+        bad = int((~finite).nonzero()[0])
+        step = last_step - len(values) + 2 + bad
+        good = f"the end of epoch {epoch - 1}" if epoch > 1 else "the initial weights"
+        raise DivergedError(
+            f"The loss became {float(values[bad, 0])} at step {step} of epoch {epoch} (learning rate "
+            f"{recipe.learning_rate:g}, batch size {recipe.batch_size}); the last good state was {good}. "
+            "Lower the learning rate, or set precision=fp32."
+        )
+    return values.sum(dim=0)
+
+
+def _state(
+    module: nn.Module, optimizer: torch.optim.Optimizer, history: History, epoch: int, step: int, sums: Tensor
+) -> dict[str, Any]:
+    return {
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "series": history.series,
+        "images_per_second": history.images_per_second,
+        "epoch": epoch,
+        "step": step,
+        "sums": sums,
+    }
