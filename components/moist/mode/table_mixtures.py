@@ -84,8 +84,8 @@ class BatchedMixtures(nn.Module):
     """S x V table mixtures of one shape, run as one: S data sets (seeds), V variants (alphas) on each.
 
     The V variants of a seed see the same inputs, so their first layers are one matrix product. All experts are
-    computed, also under a sparse gate: at this size that costs less than to route. Sums over members leave every member's
-    gradients its own, so any elementwise optimizer trains them as if alone.
+    computed, also under a sparse gate: at this size that costs less than to route. Sums over members leave every
+    member's gradients its own, so any elementwise optimizer trains them as if alone.
     """
 
     def __init__(

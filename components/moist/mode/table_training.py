@@ -22,10 +22,10 @@ class TableTraining(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(default=100, ge=1, description="passes over the training rows")
+    epochs: int = Field(default=60, ge=1, description="passes over the training rows")
     batch_size: int = Field(default=64, ge=1, description="rows a step")
     optimizer: Literal["adam", "sgd"] = Field(default="adam", description="AdamW, or SGD with momentum 0.9")
-    learning_rate: float = Field(default=1e-3, gt=0, description="constant")
+    learning_rate: float = Field(default=5e-3, gt=0, description="constant")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled for adam")
     scaling: Literal["none", "standard"] = Field(
         default="standard", description="of features, fitted on the training rows"
