@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Without it, torch's threads spin while they wait, and starve whatever else runs on the same cores.
+export OMP_WAIT_POLICY := passive
+
 .PHONY: help setup run test check lock clean
 
 help:  ## list the targets

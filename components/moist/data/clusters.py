@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_score
 
 from moist.errors import DamagedArtifactError, InputError
 
@@ -67,6 +65,8 @@ def cluster(means: npt.NDArray[np.float64], *, k: int, max_k: int, seed: int) ->
 
 
 def _k_means(means: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[np.int64]:
+    from sklearn.cluster import KMeans  # takes seconds to import, and only one stage needs it
+
     found = KMeans(k, n_init=STARTS, random_state=seed).fit(means)
     labels: npt.NDArray[np.int64] = found.labels_.astype(np.int64)
     if len(np.unique(labels)) != k:
@@ -76,6 +76,8 @@ def _k_means(means: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[n
 
 def _silhouette(means: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
     """Mean silhouette, -1 to 1; 0 where each class is a cluster of its own, as Rousseeuw defines it for singletons."""
+    from sklearn.metrics import silhouette_score
+
     if len(np.unique(labels)) == len(means):
         return 0.0
     return float(silhouette_score(means, labels))

@@ -120,10 +120,12 @@ class BatchedMixtures(nn.Module):
         (S, B, _), E, H = x.shape, self.model.experts, self.model.hidden
         V, C = self.output_weight.shape[1], self.output_weight.shape[4]
         first = torch.bmm(x, self.input_weight.flatten(2)).view(S, B, V, E * H + E)
-        hidden = first[..., : E * H].relu().view(S, B, V * E, H).transpose(1, 2).reshape(S * V * E, B, H)
+        hidden, scores = torch.split(first, [E * H, E], dim=3)
+        hidden = hidden.view(S, B, V, E, H).permute(0, 2, 3, 1, 4).reshape(S * V * E, B, H).relu()
         logits = torch.baddbmm(self.output_bias.flatten(0, 2), hidden, self.output_weight.flatten(0, 2))
         logits = logits.view(S, V, E, B, C).transpose(2, 3)
-        probabilities = first[..., E * H :].transpose(1, 2).softmax(dim=-1)
+        scores = scores.transpose(1, 2)
+        probabilities = scores.softmax(dim=-1) if E > 1 else torch.ones_like(scores)
         compared = hidden.view(S, V, E, B, H).transpose(2, 3) if self.space == "embeddings" else logits
         weights = probabilities
         if self.model.gate == "sparse":
@@ -134,7 +136,8 @@ class BatchedMixtures(nn.Module):
             compared = compared.gather(3, chosen.unsqueeze(-1).expand(*chosen.shape, compared.shape[-1]))
         if self.space == "probabilities":
             compared = compared.softmax(dim=-1)
-        return BatchedOutput((weights.unsqueeze(-1) * logits).sum(dim=3), weights, probabilities, compared, logits)
+        mixed = logits.squeeze(3) if self.model.gate == "single" else (weights.unsqueeze(-1) * logits).sum(dim=3)
+        return BatchedOutput(mixed, weights, probabilities, compared, logits)
 
     def keep_where(self, better: Tensor, snapshot: dict[str, Tensor]) -> None:
         """Copy the parameters of the members where `better`, bool (S, V), into `snapshot`, in place."""

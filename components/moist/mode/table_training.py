@@ -109,7 +109,8 @@ def train_batched(
     fresh = [build_mixture(model, D, C, seed).to(data.train.dtype) for seed in seeds]
     mixtures = BatchedMixtures(model, [[mixture] * len(alphas) for mixture in fresh], settings.space)
     optimizer = make_optimizer(settings, mixtures)
-    train = with_one(data.train)
+    train = with_one(data.train).flatten(0, 1)
+    first_row = torch.arange(len(seeds)).unsqueeze(1) * data.train.shape[1]
     strength = torch.tensor(alphas, dtype=data.train.dtype)
     rounds = [epoch_rounds(seed, data.train.shape[1], model.experts, data.train.dtype) for seed in seeds]
     losses: list[Tensor] = []
@@ -120,7 +121,7 @@ def train_batched(
     for epoch in range(1, settings.epochs + 1):
         mixtures.train()
         order, noise = (torch.stack(drawn) for drawn in zip(*(next(r) for r in rounds), strict=True))
-        x = torch.stack([rows[chosen] for rows, chosen in zip(train, order, strict=True)])
+        x = train[(order + first_row).flatten()].view(data.train.shape[0], -1, D + 1)
         y = data.train_labels.gather(1, order)
         for start in range(0, x.shape[1], settings.batch_size):
             rows = slice(start, start + settings.batch_size)
@@ -147,14 +148,15 @@ def train_batched(
 
 def train_one(
     table: Table, model: TableModel, settings: TableTraining, alpha: float, seed: int
-) -> tuple[MixtureOfExperts, Tensor]:
+) -> tuple[MixtureOfExperts, Tensor, Tensor]:
     """The same training of one seed and alpha with the ordinary layer; keeps the last epoch.
 
-    Gives the mixture and its losses, float (steps,). It is what train_batched is tested and timed against.
+    Gives the mixture, its losses, float (steps,), and its validation accuracies, float64 (epochs,), 0-1. It is what
+    train_batched is tested and timed against.
     """
     data = prepare(table, settings.scaling, [seed])
     x, y = data.train[0], data.train_labels[0]
-    mixture = build_mixture(model, x.shape[1], len(table.classes), seed).to(x.dtype).train()
+    mixture = build_mixture(model, x.shape[1], len(table.classes), seed).to(x.dtype)
     optimizer = make_optimizer(settings, mixture)
     for parameter in mixture.parameters():
         parameter.grad = torch.zeros_like(
@@ -163,7 +165,9 @@ def train_one(
     size = settings.batch_size
     rounds = epoch_rounds(seed, len(x), model.experts, x.dtype)
     losses: list[Tensor] = []
+    validation: list[Tensor] = []
     for _ in range(settings.epochs):
+        mixture.train()
         order, noise = next(rounds)
         for rows, drawn in zip(torch.split(order, size), torch.split(noise, size), strict=True):
             output = mixture(x[rows], drawn)
@@ -181,14 +185,19 @@ def train_one(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.detach())
-    return mixture.eval(), torch.stack(losses)
+        mixture.eval()
+        with torch.no_grad():
+            answers = mixture(data.validation[0]).output.argmax(dim=1)
+        validation.append((answers == data.validation_labels[0]).double().mean())
+    return mixture, torch.stack(losses), torch.stack(validation)
 
 
 def batched_loss(output: BatchedOutput, labels: Tensor, alphas: Tensor, balance: float = 0.0) -> Tensor:
     """L = L_task + alpha * L_KD (equation 8) of every member, float (S, V); labels int64 (S, B), alphas (V,)."""
-    loss = batched_task_loss(output, labels).mean(dim=2)
-    if bool(alphas.any()):
-        loss = loss + alphas * distillation_per_input(output.compared).mean(dim=2)
+    loss = batched_task_loss(output, labels)
+    if output.compared.shape[3] > 1 and bool(alphas.any()):
+        loss = loss + alphas[:, None] * distillation_per_input(output.compared)
+    loss = loss.mean(dim=2)
     if balance:
         E = output.weights.shape[-1]
         active = output.weights != 0

@@ -1,8 +1,8 @@
 """Teachers: the paper's CIFAR ResNet-18, and a small residual network that trains in minutes on a CPU."""
 
 from torch import Tensor, nn
-from torchvision.models import resnet18 as torchvision_resnet18
-from torchvision.models.resnet import BasicBlock
+
+# torchvision is imported where a teacher is built: it takes seconds, and most stages build none.
 
 
 def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -11,6 +11,8 @@ def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
     `shape` is height, width, channels; the stem takes as many channels as the images have. The network maps
     float (B, channels, height, width) to logits float (B, classes). Source: MoIST, section IV.
     """
+    from torchvision.models import resnet18 as torchvision_resnet18
+
     network: nn.Module = torchvision_resnet18(weights=None, num_classes=classes)
     network.conv1 = nn.Conv2d(shape[2], 64, kernel_size=3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -26,6 +28,8 @@ class SmallResNet(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
+        from torchvision.models.resnet import BasicBlock
+
         first, second, third = 48, 96, 192
         self.stem = nn.Sequential(
             nn.Conv2d(shape[2], first, kernel_size=3, padding=1, bias=False),
@@ -51,6 +55,8 @@ class SmallResNet(nn.Module):
 
 def _halving_block(channels_in: int, channels_out: int) -> nn.Module:
     """A basic block that halves the resolution; its shortcut is a strided 1x1 convolution, as in ResNet-18."""
+    from torchvision.models.resnet import BasicBlock
+
     shortcut = nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=2, bias=False), nn.BatchNorm2d(channels_out)
     )
