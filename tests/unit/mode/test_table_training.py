@@ -18,12 +18,8 @@ MODELS = {
     "sparse, one expert": TableModel(gate="sparse", experts=4, top_k=1),
 }
 ALPHAS, SEEDS = [0.0, 10.0], [3, 5]
-
-
-EQUAL = [
-    *((name, "logits") for name in MODELS),
-    *((n, s) for n in ("dense", "sparse") for s in ("probabilities", "embeddings")),
-]
+EQUAL = [(name, "logits") for name in MODELS]
+EQUAL += [(name, space) for name in ("dense", "sparse") for space in ("probabilities", "embeddings")]
 
 
 @pytest.mark.parametrize(("name", "space"), EQUAL)
@@ -32,8 +28,9 @@ def test_batched_equals_a_loop_over_50_steps(small_digits: Table, name: str, spa
     together = train_batched(small_digits, MODELS[name], training, ALPHAS, SEEDS)
     assert len(together.losses) == 56
     for s, v in ((0, 0), (0, 1), (1, 1)):
-        mixture, losses = train_one(small_digits, MODELS[name], training, ALPHAS[v], SEEDS[s])
+        mixture, losses, validation = train_one(small_digits, MODELS[name], training, ALPHAS[v], SEEDS[s])
         torch.testing.assert_close(together.losses[:, s, v], losses, rtol=1e-7, atol=1e-9)
+        assert torch.equal(together.validation[:, s, v], validation)
         test = together.data.test[s]
         theirs, ours = mixture(test), together.model.member(s, v)(test)
         torch.testing.assert_close(ours.output, theirs.output, rtol=1e-6, atol=1e-7)
@@ -43,7 +40,7 @@ def test_batched_equals_a_loop_over_50_steps(small_digits: Table, name: str, spa
 def test_batched_equals_a_loop_in_float32(digits: Table) -> None:
     training = TableTraining(epochs=3, keep="last")
     together = train_batched(digits, SPARSE, training, [0.1], [1])
-    _, losses = train_one(digits, SPARSE, training, 0.1, 1)
+    _, losses, _ = train_one(digits, SPARSE, training, 0.1, 1)
     torch.testing.assert_close(together.losses[:50, 0, 0], losses[:50], rtol=1e-4, atol=1e-5)
 
 
