@@ -151,9 +151,10 @@ def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
         run_pipeline(run, pipeline, arguments)
         outputs = run.tasks["evaluate"]["output"]["artifacts"]
         uris = {name: output["artifacts"][0]["uri"] for name, output in outputs.items()}
-        results = Results.model_validate_json(run.store.get_bytes(f"{uris['metrics']}/results.json"))
-        report = folder / "report.html"
+        report, figures = folder / "report.html", folder / "results.json"
         run.store.download(uris["report"], report)
+        run.store.download(f"{uris['metrics']}/results.json", figures)
+    results = Results.model_validate_json(figures.read_bytes())
     sys.stdout.write(f"\n{text_table(results)}\n\nReport: {_shown(report)}\n")
 
 
