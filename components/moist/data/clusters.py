@@ -49,8 +49,14 @@ def cluster(means: npt.NDArray[np.float64], *, k: int, max_k: int, seed: int) ->
         raise InputError(f"k={k} is not possible for {classes} classes; it must be 2 to {classes}, or 0 to choose it.")
     if classes < 2:
         raise InputError(f"There are {classes} classes; at least 2 are needed to group them.")
+    distinct = len(np.unique(means, axis=0))
+    if distinct < max(k, 2):
+        raise InputError(
+            f"The teacher tells only {distinct} of {classes} classes apart, too few for {max(k, 2)} clusters; train it "
+            "longer, or lower k."
+        )
     # The silhouette is defined for at most classes - 1 clusters; two classes can only be two clusters.
-    candidates = range(2, min(max_k, classes - 1) + 1) or range(2, 3)
+    candidates = range(2, min(max_k, classes - 1, distinct) + 1) or range(2, 3)
     labels = {count: _k_means(means, count, seed) for count in {*candidates, *([k] if k else [])}}
     scores = {count: _silhouette(means, labels[count]) for count in sorted(labels)}
     chosen = k or max(candidates, key=lambda count: (scores[count], -count))
@@ -69,8 +75,6 @@ def _k_means(means: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[n
 
     found = KMeans(k, n_init=STARTS, random_state=seed).fit(means)
     labels: npt.NDArray[np.int64] = found.labels_.astype(np.int64)
-    if len(np.unique(labels)) != k:
-        raise InputError(f"The teacher gives some classes the same mean logits, so there are no {k} clusters; lower k.")
     return labels
 
 

@@ -1,0 +1,41 @@
+"""What a user can get wrong on the pipeline's command line: one sentence, the right exit code, nothing run."""
+
+from pathlib import Path
+
+import pytest
+from conftest import run_command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dataset", "imagenet", "--preset", "smoke"], "imagenet"),
+        (["--joint-epochs", "0"], "Setting epochs=0 is not allowed"),
+        (["--k", "-3"], "Setting k=-3 is not allowed"),
+        (["--temperature", "0"], "Setting temperature=0.0 is not allowed"),
+        (["--routing", "random"], "'soft', 'hard' or 'oracle'"),
+        (["--teacher", "vgg"], "'resnet18' or 'small_resnet'"),
+        (["--dataset", "cifar10", "--source", "/nowhere/at/all"], "/nowhere/at/all"),
+    ],
+)
+def test_bad_arguments_end_with_one_sentence_and_exit_code_2(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = run_command("run", "--home", str(tmp_path), *arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "train-teacher" not in done.stderr
+
+
+def test_every_bad_setting_is_said_at_once(tmp_path: Path) -> None:
+    done = run_command("run", "--home", str(tmp_path), "--joint-epochs", "0", "--width", "0", "--seed", "-1")
+    assert done.returncode == 2
+    for name in ("epochs=0", "width=0", "seed=-1"):
+        assert name in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--teacher-epochs", "many"], ["--no-such-setting", "1"], ["--preset", "huge"]])
+def test_words_that_are_no_arguments_are_refused(arguments: list[str]) -> None:
+    done = run_command("run", *arguments)
+    assert done.returncode == 2
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
