@@ -40,7 +40,10 @@ class RunFailedError(MoistError):
 
 @dataclass
 class LocalRun:
-    """One run on this machine: where its artifacts go, what each task did."""
+    """One run on this machine: where its artifacts go, what each task did.
+
+    `reused` are tasks of an earlier run whose outputs this one starts from; `facts` go into the run's record.
+    """
 
     id: str
     store: Store
@@ -50,6 +53,8 @@ class LocalRun:
     total: int = 0
     say: Callable[[str], None] = print
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reused: dict[str, dict[str, Any]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:
@@ -68,8 +73,10 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
         RunFailedError: naming the task that failed, with its exit code.
     """
     run.store.ensure_bucket(BUCKET)
-    run.total = len(pipeline.pipeline_spec.root.dag.tasks)
+    executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
+    run.total = sum("container" in executor for executor in executors)
     record: dict[str, Any] = {
+        **run.facts,
         "id": run.id,
         "pipeline": pipeline.pipeline_spec.pipeline_info.name,
         "arguments": arguments,
@@ -80,7 +87,7 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
     began = time.monotonic()
 
     def keep(state: str) -> None:
-        finished = {"state": state, "seconds": round(time.monotonic() - began, 3), "tasks": run.tasks}
+        finished = {"state": state, "seconds": round(time.monotonic() - began, 3), "tasks": {**run.reused, **run.tasks}}
         run.store.put_bytes(f"{run.uri}/{RECORD}", json.dumps({**record, **finished}, indent=1).encode())
 
     keep("running")
