@@ -34,7 +34,14 @@ PRESETS: dict[str, dict[str, Arguments]] = {
     },
     "quick": {
         "digits": {"teacher_epochs": 20, "student_epochs": 10, "router_epochs": 10, "joint_epochs": 10, "views": 16},
-        "other": {"teacher_epochs": 5, "student_epochs": 3, "router_epochs": 3, "joint_epochs": 3, "views": 4},
+        "other": {
+            "train_limit": 20_000,
+            "teacher_epochs": 5,
+            "student_epochs": 3,
+            "router_epochs": 3,
+            "joint_epochs": 3,
+            "views": 4,
+        },
     },
     # The paper's recipe: 20 epochs a stage, batch 64, AdamW 1e-3, temperature 5, weight 0.7, k = 3, hard routing, and
     # its double softmax. Only the teacher's schedule is annealed to its end, which the paper's was not.
