@@ -1,12 +1,16 @@
 """An S3 server for runs without a cluster: SeaweedFS on loopback, on a free port, with generated credentials."""
 
+import contextlib
+import ctypes
 import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,6 +22,8 @@ from moist.runtime.store import ENDPOINT_VARIABLES, store_is_configured
 
 BUCKET = "moist"
 START_SECONDS = 60.0
+LOCK_SECONDS = 5.0
+PR_SET_PDEATHSIG = 1
 SERVICES = ("master", "volume", "filer", "s3", "admin")
 
 
@@ -41,7 +47,7 @@ def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
     data = root / "data"
     data.mkdir(parents=True, exist_ok=True)
     credentials = _credentials(root / "credentials.json")
-    with _lock(root / "lock"), (root / "server.log").open("wb") as log:
+    with _stopped_by_sigterm(), _lock(root / "lock") as lock, (root / "server.log").open("wb") as log:
         ports = _free_ports(host, 2 * len(SERVICES))
         flags = [f"-{name}.port={ports[i]}" for i, name in enumerate(SERVICES)]
         flags += [f"-{name}.port.grpc={ports[len(SERVICES) + i]}" for i, name in enumerate(SERVICES)]
@@ -64,6 +70,8 @@ def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the run; the store stops after it
+            pass_fds=[lock],  # so that nobody else uses the data while this server lives, whatever ends the run
+            preexec_fn=_die_with_parent,
         )
         environment = {ENDPOINT_VARIABLES[0]: f"http://{host}:{ports[SERVICES.index('s3')]}", **credentials}
         try:
@@ -101,18 +109,46 @@ def _credentials(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Two servers on the same data would damage it."""
+def _lock(path: Path) -> Iterator[int]:
+    """Two servers on the same data would damage it; yields the lock's file descriptor."""
     import fcntl
 
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"Another run is using the store in {path.parent}: wait for it, or use another --home."
-            ) from None
+        deadline = time.monotonic() + LOCK_SECONDS  # a server whose run was killed needs a moment to stop
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreError(
+                        f"Another run is using the store in {path.parent}: wait for it, or use another --home."
+                    ) from None
+                time.sleep(0.1)
+        yield file.fileno()
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the run as an exception, so that what it started is stopped too."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(143)
+
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _die_with_parent() -> None:
+    """On Linux, have the kernel stop the server when the run is killed; elsewhere it stays until it is stopped."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _free_ports(host: str, count: int) -> list[int]:
