@@ -1,0 +1,199 @@
+"""One component again: a pipeline of only the tasks to rerun, their inputs imported from an earlier run's artifacts."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from google.protobuf.json_format import MessageToDict
+from kfp import components
+from pydantic import ValidationError
+
+from moist.errors import DamagedArtifactError, InputError
+from moist.runtime.artifacts import MANIFEST, InputRecord, Manifest
+from moist.runtime.pipeline_spec import producers_of, stages_of
+from moist.runtime.runs import Artifacts, same_name
+from moist.runtime.stage import parse_settings
+from moist.runtime.store import Store
+
+IMPORTED = "artifact"
+"""What kfp calls an importer's output."""
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A pipeline of the tasks to rerun.
+
+    Each of `imports`, by `task/output`, is a text parameter of the pipeline, with the earlier run's URI as default.
+    """
+
+    tasks: list[str]
+    imports: dict[str, InputRecord]
+    yaml: str
+
+    @property
+    def pipeline(self) -> Any:
+        """kfp's component of it, which runs where it is called."""
+        return components.load_component_from_text(self.yaml)
+
+
+def task_named(pipeline: Any, name: str) -> str:
+    """The task of a pipeline that a user means; dashes and underscores are the same.
+
+    Raises:
+        InputError: naming the tasks there are.
+    """
+    tasks = stages_of(pipeline)
+    for task in tasks:
+        if same_name(task, name):
+            return task
+    raise InputError(f"There is no task {name!r} to rerun; the earlier run's are {', '.join(tasks)}.")
+
+
+def tasks_to_rerun(pipeline: Any, task: str, downstream: bool) -> list[str]:
+    """The task, and with `downstream` every task that depends on it."""
+    producers, chosen = producers_of(pipeline), [task]
+    while downstream:
+        more = [name for name, needs in producers.items() if name not in chosen and needs & set(chosen)]
+        if not more:
+            break
+        chosen += more
+    return chosen
+
+
+def changed_settings(pipeline: Any, task: str, assignments: list[str]) -> dict[str, Any]:
+    """The values of `name=value` assignments for a task's settings.
+
+    Raises:
+        InputError: for an assignment that is none, or a setting or value that the stage does not allow.
+    """
+    stage = stages_of(pipeline)[task]
+    texts = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise InputError(f"--set {assignment!r} must look like name=value, for example --set batch_size=100.")
+        texts[name.strip().replace("-", "_")] = text.strip()
+    checked = parse_settings(stage.settings, texts)
+    return {name: getattr(checked, name) for name in texts}
+
+
+def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Any], earlier: Artifacts) -> Rerun:
+    """The pipeline that runs only `tasks` of another; `changes` are settings of the first of them.
+
+    The digest of what is imported travels as metadata, so that the stage checks that it gets just that.
+
+    Raises:
+        InputError: if the earlier run lacks an artifact that is needed.
+    """
+    spec, platform = MessageToDict(pipeline.pipeline_spec), MessageToDict(pipeline.platform_spec)
+    every, everything = spec["root"]["dag"]["tasks"], spec["components"]
+    kept = {name: every[name] for name in tasks}
+    for setting, value in changes.items():
+        inputs = kept[tasks[0]].setdefault("inputs", {}).setdefault("parameters", {})
+        inputs[setting] = {"runtimeValue": {"constant": value}}
+    parts = {name: everything[name] for name in (task["componentRef"]["name"] for task in kept.values())}
+    executors = {label: spec["deploymentSpec"]["executors"][label] for label in map(_label, parts.values())}
+    definitions = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    parameters = {name: definitions[name] for name in definitions if name in _used(kept.values())}
+    importers: dict[str, Any] = {}
+    imports: dict[str, InputRecord] = {}
+    for given in itertools.chain.from_iterable(map(_taken, kept.values())):
+        producer, output = given["producerTask"], given["outputArtifactKey"]
+        if producer in tasks:
+            continue
+        name, reference = f"import-{producer}-{output}", _reference(earlier, producer, output)
+        definition = everything[every[producer]["componentRef"]["name"]]["outputDefinitions"]["artifacts"][output]
+        imports[f"{producer}/{output}"] = reference
+        parameters[_parameter(name)] = {
+            "parameterType": "STRING",
+            "defaultValue": reference.uri,
+            "isOptional": True,
+            "description": f"URI of {producer}/{output} of an earlier run",
+        }
+        importers[name] = _import_task(name)
+        parts[f"comp-{name}"], executors[f"exec-{name}"] = _importer(name, definition["artifactType"], reference.digest)
+        given["producerTask"], given["outputArtifactKey"] = name, IMPORTED
+    for task in kept.values():
+        task["cachingOptions"] = {}
+        task["dependentTasks"] = sorted({given["producerTask"] for given in _taken(task)})
+    spec["root"] = {"dag": {"tasks": {**importers, **kept}}, "inputDefinitions": {"parameters": parameters}}
+    spec["components"], spec["deploymentSpec"]["executors"] = parts, executors
+    for kind in platform.get("platforms", {}).values():
+        settings = kind["deploymentSpec"]["executors"]
+        kind["deploymentSpec"]["executors"] = {label: settings[label] for label in settings if label in executors}
+    return Rerun(tasks, imports, yaml.safe_dump_all([spec, platform] if platform else [spec]))
+
+
+def check_imports(store: Store, rerun: Rerun) -> None:
+    """See before anything starts that what a rerun takes is still there; the stages check every byte of it.
+
+    Raises:
+        DamagedArtifactError: naming the artifact that was deleted or overwritten since the earlier run.
+    """
+    for name, reference in rerun.imports.items():
+        task, again = name.split("/")[0], "rerun the task that makes it"
+        if MANIFEST not in store.list(reference.uri):
+            raise DamagedArtifactError(
+                f"{reference.uri} ({name}) is not in the store at {store.endpoint} any more; rerun {task} first."
+            )
+        try:
+            digest = Manifest.model_validate_json(store.get_bytes(f"{reference.uri}/{MANIFEST}")).digest
+        except ValidationError:
+            raise DamagedArtifactError(f"{reference.uri}/{MANIFEST} ({name}) is damaged; {again}.") from None
+        if digest != reference.digest:
+            raise DamagedArtifactError(
+                f"{reference.uri} ({name}) has digest {digest}, but the earlier run recorded {reference.digest}: it "
+                f"was overwritten since; {again}."
+            )
+
+
+def _label(component: Mapping[str, Any]) -> str:
+    return str(component["executorLabel"])
+
+
+def _taken(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [given["taskOutputArtifact"] for given in task.get("inputs", {}).get("artifacts", {}).values()]
+
+
+def _used(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The pipeline's parameters that tasks read."""
+    given = [value for task in tasks for value in task.get("inputs", {}).get("parameters", {}).values()]
+    return {value["componentInputParameter"] for value in given if "componentInputParameter" in value}
+
+
+def _reference(earlier: Artifacts, producer: str, output: str) -> InputRecord:
+    for task, outputs in earlier.items():
+        if same_name(task, producer) and output in outputs:
+            return outputs[output]
+    raise InputError(
+        f"The earlier run has no artifact {producer}/{output}, which the rerun needs: that task did not finish. "
+        f"Rerun {producer} with --downstream instead, or the whole pipeline."
+    )
+
+
+def _parameter(importer: str) -> str:
+    return importer.removeprefix("import-").replace("-", "_") + "_uri"
+
+
+def _import_task(name: str) -> dict[str, Any]:
+    return {
+        "cachingOptions": {},
+        "componentRef": {"name": f"comp-{name}"},
+        "inputs": {"parameters": {"uri": {"componentInputParameter": _parameter(name)}}},
+        "taskInfo": {"name": name},
+    }
+
+
+def _importer(name: str, schema: dict[str, Any], digest: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `dsl.importer(artifact_uri=<parameter>, reimport=False, metadata={"digest": ...})` compiles to."""
+    component = {
+        "executorLabel": f"exec-{name}",
+        "inputDefinitions": {"parameters": {"uri": {"parameterType": "STRING"}}},
+        "outputDefinitions": {"artifacts": {IMPORTED: {"artifactType": schema}}},
+    }
+    executor = {
+        "importer": {"artifactUri": {"runtimeParameter": "uri"}, "typeSchema": schema, "metadata": {"digest": digest}}
+    }
+    return component, executor

@@ -1,0 +1,147 @@
+"""What is known of earlier runs: their records in the store, their artifacts, and fetching one."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from moist.errors import DamagedArtifactError, InputError
+from moist.runtime.artifacts import InputRecord, describe, digest_of, publish
+from moist.runtime.local_runner import RECORD
+from moist.runtime.local_store import BUCKET
+from moist.runtime.store import Store
+
+LATEST = "latest"
+RUNS_URI = f"s3://{BUCKET}/runs"
+
+Artifacts = dict[str, dict[str, InputRecord]]
+"""Where the artifacts of a run are and what their digests are, by task and output."""
+
+
+class RunRecord(BaseModel):
+    """The record that a run on this machine keeps in the store."""
+
+    model_config = ConfigDict(frozen=True)
+    id: str
+    pipeline: str
+    arguments: dict[str, Any]
+    code_version: str = ""
+    started: str = ""
+    state: str
+    seconds: float = 0.0
+    tasks: dict[str, dict[str, Any]] = {}
+    preset: str = ""
+    routers: tuple[str, ...] = ()
+    rerun_of: str = ""
+    rerun: str = ""
+
+    @property
+    def artifacts(self) -> Artifacts:
+        found: Artifacts = {}
+        for task, entry in self.tasks.items():
+            for output, value in entry.get("output", {}).get("artifacts", {}).items():
+                artifact = value["artifacts"][0]
+                reference = InputRecord(uri=artifact["uri"], digest=artifact.get("metadata", {}).get("digest", ""))
+                found.setdefault(task, {})[output] = reference
+        return found
+
+    @property
+    def mixture_accuracy(self) -> float | None:
+        """0-1; None if the run did not evaluate."""
+        outputs = self.tasks.get("evaluate", {}).get("output", {}).get("artifacts", {})
+        if "metrics" not in outputs:
+            return None
+        value = outputs["metrics"]["artifacts"][0].get("metadata", {}).get("mixture_accuracy")
+        return None if value is None else float(value)
+
+
+def list_runs(store: Store) -> list[RunRecord]:
+    """The records of all runs in the store, newest first."""
+    found = [key for key in store.list(RUNS_URI) if key.count("/") == 1 and key.endswith(f"/{RECORD}")]
+    return sorted((_read(store, key.split("/")[0]) for key in found), key=lambda record: record.id, reverse=True)
+
+
+def read_run(store: Store, run: str) -> RunRecord:
+    """The record of a run, or of the newest one for `latest`.
+
+    Raises:
+        InputError: if there is no such run.
+    """
+    store.ensure_bucket(BUCKET)
+    if run != LATEST and "/" not in run and RECORD in store.list(f"{RUNS_URI}/{run}"):
+        return _read(store, run)
+    known = list_runs(store)
+    if run == LATEST and known:
+        return known[0]
+    some = ", ".join(record.id for record in known[:5])
+    hint = f"the newest are {some}" if some else "there is none yet, see `pipeline.py run`"
+    raise InputError(f"There is no run {run!r} in the store at {store.endpoint}; {hint}.")
+
+
+def _read(store: Store, run: str) -> RunRecord:
+    uri = f"{RUNS_URI}/{run}/{RECORD}"
+    try:
+        return RunRecord.model_validate_json(store.get_bytes(uri))
+    except ValidationError as error:
+        raise DamagedArtifactError(f"{uri} is not the record of a run ({str(error).splitlines()[0]}).") from None
+
+
+def same_name(left: str, right: str) -> bool:
+    """Whether two names are one: Kubeflow writes dashes where Python writes underscores."""
+    return left.replace("-", "_") == right.replace("-", "_")
+
+
+def find_artifact(artifacts: Mapping[str, Mapping[str, InputRecord]], name: str) -> tuple[str, str, InputRecord]:
+    """Task, output and whereabouts of an artifact called `task/output`, or `output` where only one task gives it.
+
+    Raises:
+        InputError: naming what there is, if none or several are meant.
+    """
+    wanted_task, _, wanted = name.rpartition("/")
+    found = [
+        (task, output, reference)
+        for task, outputs in artifacts.items()
+        for output, reference in outputs.items()
+        if same_name(output, wanted) and (not wanted_task or same_name(task, wanted_task))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        several = ", ".join(f"{task}/{output}" for task, output, _ in found)
+        raise InputError(f"Artifact {name!r} is ambiguous: it may be {several}.")
+    known = ", ".join(f"{task}/{output}" for task, outputs in artifacts.items() for output in outputs)
+    raise InputError(f"The run has no artifact {name!r}; it has {known or 'none at all'}.")
+
+
+def fetch(store: Store, reference: InputRecord, output: str, folder: Path) -> Path:
+    """Download an artifact into a folder and check its digest; returns its path.
+
+    Raises:
+        DamagedArtifactError: if it is gone, or not what the run wrote; then nothing is left behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".moist-fetch-", dir=folder) as temporary:
+        # The digest covers file names, so a single-file artifact is checked under the name it was written with.
+        staged = Path(temporary, output)
+        store.download(reference.uri, staged)
+        check_digest(staged, reference)
+        target = folder / (output if staged.is_dir() else f"{output}{_suffix(staged)}")
+        publish(staged, target)
+    return target
+
+
+def check_digest(path: Path, reference: InputRecord) -> None:
+    """Raises DamagedArtifactError unless the files at a path are those that a digest was taken of."""
+    found = digest_of(describe(path))
+    if found != reference.digest:
+        raise DamagedArtifactError(
+            f"{reference.uri} has digest {found}, but the run recorded {reference.digest or 'none'}: it was changed "
+            "or damaged since; rerun the stage that makes it."
+        )
+
+
+def _suffix(path: Path) -> str:
+    """Single-file artifacts are pages or Markdown; in the store they have no extension."""
+    return ".html" if path.read_bytes()[:64].lstrip().lower().startswith((b"<!doctype", b"<html")) else ".md"
