@@ -9,14 +9,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from moist.errors import DamagedArtifactError, DiskFullError
+from moist.errors import DamagedArtifactError, DiskFullError, MoistError
 
 MANIFEST = "moist.json"
 MAX_MANIFEST_BYTES = 4 << 20
+
+
+Name = Annotated[str, Field(max_length=200)]
+"""What error messages quote of a manifest, which anybody may have written."""
 
 
 class InputRecord(BaseModel):
@@ -29,7 +33,7 @@ class InputRecord(BaseModel):
 
 class FileRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
-    sha256: str
+    sha256: Name
     bytes: int
 
 
@@ -37,12 +41,12 @@ class Manifest(BaseModel):
     """What travels with every artifact: what it is, what it came from, and the digests of its files."""
 
     model_config = ConfigDict(frozen=True)
-    kind: str
-    name: str
-    digest: str
+    kind: Name
+    name: Name
+    digest: Name
     files: dict[str, FileRecord]
-    stage: str
-    task: str
+    stage: Name
+    task: Name
     code_version: str
     settings: dict[str, Any]
     inputs: dict[str, InputRecord | list[InputRecord]]
@@ -130,16 +134,25 @@ def verify(folder: Path, name: str, *, kind: str, expected_digest: str | None = 
 
 
 def publish(staged: Path, final: Path) -> None:
-    """Give a finished artifact its final name in one step, replacing what an earlier attempt left there."""
+    """Give a finished artifact its final name in one step, replacing what an earlier attempt left there.
+
+    Both must be on one file system. If it fails, what was there before stays.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_is_an_error(final):
-        if final.is_dir() and not final.is_symlink():
-            old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old-", dir=final.parent))
+        if not os.path.lexists(final) or (staged.is_file() and final.is_file()):
+            staged.replace(final)
+            return
+        old = Path(tempfile.mkdtemp(prefix=f".{final.name}.old-", dir=final.parent))
+        try:
             final.replace(old / "was")
-            staged.replace(final)
-            shutil.rmtree(old)
-        else:
-            staged.replace(final)
+            try:
+                staged.replace(final)
+            except OSError:
+                (old / "was").replace(final)
+                raise
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -153,7 +166,7 @@ def write_json(path: Path, value: Any) -> None:
     with full_disk_is_an_error(path):
         partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
         try:
-            partial.write_text(text)
+            partial.write_text(text, "utf-8")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -161,11 +174,15 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def full_disk_is_an_error(path: Path) -> Iterator[None]:
-    """Turn "no space left" into DiskFullError that names where."""
+    """Turn "no space left", whichever library meets it, into DiskFullError that names where."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except MoistError:
+        raise
+    except Exception as error:
+        # safetensors, torch and shutil.move raise errors of their own that only quote the system's.
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
             raise DiskFullError(
                 f"No space left for {path}: free some, or point TMPDIR and the outputs elsewhere; nothing was kept."
             ) from None

@@ -5,19 +5,25 @@ came from; give all outputs their final names at once; tell Kubeflow about them.
 """
 
 import contextlib
+import hashlib
+import json
 import math
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 from moist.errors import DamagedArtifactError, InputError, MoistError
-from moist.runtime import provenance
+from moist.runtime import processes, provenance
 from moist.runtime.artifacts import (
     MANIFEST,
     InputRecord,
@@ -35,22 +41,53 @@ from moist.runtime.task import InputReference, Task, local_path, parse_task
 
 Metadata = dict[str, dict[str, Any]]
 Function = Callable[..., Metadata]
+Records = dict[str, InputRecord | list[InputRecord]]
 
 OUTPUT_ROOT = "MOIST_OUTPUT_ROOT"
 """Environment variable: a URI under which outputs are uploaded when no launcher does it (set by the local runner)."""
 
+CHECKPOINTS = "MOIST_CHECKPOINTS"
+"""Environment variable: a folder or s3:// URI under which training stages keep checkpoints; none are kept without."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The task that this process runs, for what happens inside a stage's function."""
+
+    identity: str
+    """Digest of what the outputs depend on: stage, versions, settings, inputs. The same for a task that is retried."""
+    after_success: list[Callable[[], None]] = field(default_factory=list)
+    """Called once all outputs are where they belong."""
+
+
+RUNNING: ContextVar[Running | None] = ContextVar("moist_running", default=None)
+
+
+class Terminated(BaseException):
+    """The process was asked to end (SIGTERM), as when a pod is preempted."""
+
 
 def main(stage: Stage, function: Function, argv: Sequence[str] | None = None) -> NoReturn:
     """Run a stage as a program and exit with 0, or with the exit code of the error's kind after one sentence."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         execute(parse_task(stage, sys.argv[1:] if argv is None else argv), stage, function)
     except MoistError as error:
-        sys.stderr.write(f"{stage.name}: {error}\n")
-        sys.exit(error.exit_code)
+        _end(stage, str(error), error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write(f"{stage.name}: interrupted; no output was written.\n")
-        sys.exit(130)
+        _end(stage, "interrupted; no output was written.", 130)
+    except Terminated:
+        _end(stage, "terminated; no output was written. A retry goes on from the last checkpoint, if one is kept.", 143)
     sys.exit(0)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _end(stage: Stage, sentence: str, exit_code: int) -> NoReturn:
+    sys.stderr.write(f"{stage.name}: {sentence}\n")
+    sys.exit(exit_code)
 
 
 def execute(task: Task, stage: Stage, function: Function) -> None:
@@ -60,26 +97,21 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
         MoistError: of the kind that says what went wrong; then no output has its final name.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    _check_outputs(task, stage)
-    on_cluster = task.executor_input is not None
+    locations = _locations(task, stage)
     with _workspace() as workspace, full_disk_is_an_error(workspace):
-        inputs: dict[str, Any] = {}
-        records: dict[str, InputRecord | list[InputRecord]] = {}
-        for name, port in stage.inputs.items():
-            brought = [
-                _bring(ref, name, port, workspace / f"in-{name}-{i}", on_cluster)
-                for i, ref in enumerate(task.inputs[name])
-            ]
-            paths, found = [path for path, _ in brought], [record for _, record in brought]
-            if port.many:
-                inputs[name], records[name] = paths, found
-            elif brought:
-                inputs[name], records[name] = paths[0], found[0]
-            else:
-                inputs[name] = None
+        inputs, records = _bring_all(task, stage, workspace)
         staged = {name: workspace / "out" / name for name in stage.outputs}
         (workspace / "out").mkdir()
-        metadata = function(task.settings, **inputs, **staged)
+        running = Running(_identity(stage, task, records))
+        token = RUNNING.set(running)
+        try:
+            count = processes.wanted(stage)
+            if count == 1:
+                metadata = function(task.settings, **inputs, **staged)
+            else:
+                metadata = processes.run(function, task.settings, inputs, staged, running, count)
+        finally:
+            RUNNING.reset(token)
         facts = {
             "stage": stage.name,
             "task": task.name,
@@ -88,27 +120,98 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
             "inputs": records,
             "versions": provenance.versions(),
             "machine": provenance.machine(),
-            **_torch_facts(),
+            **_torch_facts(count),
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - clock, 3),
         }
         manifests = _stamp(stage, staged, facts)
-        locations = _publish(task, stage, staged)
-    if task.executor_input is not None:
-        _write_executor_output(task, stage, manifests, locations, metadata)
+        _publish(staged, locations, task)
+    if task.output_file is not None:
+        _write_executor_output(task.output_file, manifests, locations, metadata)
+    for finish in running.after_success:
+        finish()
 
 
-def _check_outputs(task: Task, stage: Stage) -> None:
+def _locations(task: Task, stage: Stage) -> dict[str, str]:
+    """Where each output goes; checked before any work is done.
+
+    Raises:
+        InputError: for an output without a place, one that cannot be written, or one inside another artifact.
+    """
     missing = [name for name in stage.outputs if name not in task.outputs]
     if missing:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise InputError(f"{flags} missing: say where to write each output (a path or an s3:// URI).")
+    root = os.environ.get(OUTPUT_ROOT)
+    locations = {}
+    for name in stage.outputs:
+        location = task.outputs[name]
+        if root and not is_uri(location):
+            location = f"{root.rstrip('/')}/{task.name}/{name}"
+        locations[name] = location
+        if _is_uploaded(location, task):
+            Store.from_environment()
+        else:
+            with _writing(name, location):
+                local_path(location).parent.mkdir(parents=True, exist_ok=True)
+    inputs = {ref.location: name for name, references in task.inputs.items() for ref in references}
+    taken = {_plain(location): f"input {name}" for location, name in inputs.items()}
+    for name, location in locations.items():
+        for other, what in taken.items():
+            if _plain(location).is_relative_to(other) or other.is_relative_to(_plain(location)):
+                raise InputError(f"Output {name} at {location} would overwrite {what} or mix with it; choose another.")
+        taken[_plain(location)] = f"output {name}"
+    return locations
+
+
+def _plain(location: str) -> Path:
+    return Path(os.path.abspath(local_path(location)))  # noqa: PTH100 - absolute() keeps `..`
+
+
+def _is_uploaded(location: str, task: Task) -> bool:
+    """Whether nobody else uploads this output: on a cluster, Kubeflow's launcher does."""
+    return is_uri(location) and (bool(os.environ.get(OUTPUT_ROOT)) or task.output_file is None)
+
+
+@contextlib.contextmanager
+def _writing(name: str, location: str) -> Iterator[None]:
+    """Turn what the system says about a place for an output into a sentence."""
+    try:
+        with full_disk_is_an_error(Path(location)):
+            yield
+    except OSError as error:
+        raise InputError(f"Output {name} cannot be written to {location}: {error.strerror or error}.") from None
 
 
 @contextlib.contextmanager
 def _workspace() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="moist-") as folder:
-        yield Path(folder)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="moist-")
+    except OSError as error:
+        raise InputError(
+            f"No folder to work in ({error}): make room, or point TMPDIR to one that is writable."
+        ) from None
+    with folder as name:
+        yield Path(name)
+
+
+def _bring_all(task: Task, stage: Stage, workspace: Path) -> tuple[dict[str, Any], Records]:
+    """The function's inputs, and for the record where each came from."""
+    inputs: dict[str, Any] = {}
+    records: Records = {}
+    for name, port in stage.inputs.items():
+        brought = [
+            _bring(ref, name, port, workspace / f"in-{name}-{i}", task.output_file is not None)
+            for i, ref in enumerate(task.inputs[name])
+        ]
+        paths, found = [path for path, _ in brought], [record for _, record in brought]
+        if port.many:
+            inputs[name], records[name] = paths, found
+        elif brought:
+            inputs[name], records[name] = paths[0], found[0]
+        else:
+            inputs[name] = None
+    return inputs, records
 
 
 def _bring(
@@ -127,13 +230,24 @@ def _bring(
     return path, InputRecord(uri=reference.location, digest=manifest.digest)
 
 
-def _torch_facts() -> dict[str, Any]:
+def _identity(stage: Stage, task: Task, records: Records) -> str:
+    digests = {
+        name: [record.digest for record in (found if isinstance(found, list) else [found])]
+        for name, found in records.items()
+    }
+    # How often a checkpoint is written does not change what comes out.
+    settings = {name: value for name, value in task.settings.model_dump().items() if name != "checkpoint_seconds"}
+    facts = [stage.name, provenance.versions(), settings, digests]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _torch_facts(count: int) -> dict[str, Any]:
     """The device and thread count a training stage used; asked only if it loaded torch."""
     torch = sys.modules.get("torch")
     if torch is None:
         return {"device": "cpu", "threads": 1}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"device": device, "threads": torch.get_num_threads()}
+    return {"device": device if count == 1 else f"{count} x {device}", "threads": torch.get_num_threads()}
 
 
 def _stamp(stage: Stage, staged: dict[str, Path], facts: dict[str, Any]) -> dict[str, Manifest]:
@@ -153,51 +267,73 @@ def _stamp(stage: Stage, staged: dict[str, Path], facts: dict[str, Any]) -> dict
     return manifests
 
 
-def _publish(task: Task, stage: Stage, staged: dict[str, Path]) -> dict[str, str]:
-    """Move or upload every output to where it belongs; returns where each can be found."""
-    root = os.environ.get(OUTPUT_ROOT)
-    locations = {}
-    for name, path in staged.items():
-        location = task.outputs[name]
-        if root and not is_uri(location):
-            location = f"{root.rstrip('/')}/{task.name}/{name}"
-        final = local_path(location)
-        if is_uri(location) and (root or task.executor_input is None):
-            Store.from_environment().upload(path, location)
-        else:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
-            try:
-                with full_disk_is_an_error(final):
-                    shutil.move(path, beside / "new")
-                publish(beside / "new", final)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
-        locations[name] = location
-    return locations
+def _publish(staged: dict[str, Path], locations: dict[str, str], task: Task) -> None:
+    """Move or upload every output to where it belongs: all that can fail first, then the final names at once."""
+    with contextlib.ExitStack() as stack:
+        ready = []
+        for name, path in staged.items():
+            if not _is_uploaded(locations[name], task):
+                final = local_path(locations[name])
+                with _writing(name, locations[name]):
+                    ready.append((name, stack.enter_context(_beside(path, final)), final))
+        for name, path in staged.items():
+            if _is_uploaded(locations[name], task):
+                Store.from_environment().upload(path, locations[name])
+        with _undisturbed():
+            for name, new, final in ready:
+                with _writing(name, locations[name]):
+                    publish(new, final)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, final: Path) -> Iterator[Path]:
+    """A finished output on the file system where it belongs, under a hidden name, until it gets its own."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
+    try:
+        shutil.move(path, folder / "new")
+        yield folder / "new"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back for the moment in which the outputs get their names."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _write_executor_output(
-    task: Task, stage: Stage, manifests: dict[str, Manifest], locations: dict[str, str], metadata: Metadata
+    output_file: Path, manifests: dict[str, Manifest], locations: dict[str, str], metadata: Metadata
 ) -> None:
     """Tell Kubeflow what was made; the metadata is what its UI shows."""
     artifacts = {}
     for name, manifest in manifests.items():
         facts = {
+            **_clean(metadata.get(name, {})),
             "digest": manifest.digest,
             "kind": manifest.kind,
             "code_version": manifest.code_version,
-            **_clean(metadata.get(name, {})),
         }
         artifacts[name] = {"artifacts": [{"name": name, "uri": locations[name], "metadata": facts}]}
-    if task.output_file is not None:
-        write_json(task.output_file, {"artifacts": artifacts})
+    write_json(output_file, {"artifacts": artifacts})
 
 
 def _clean(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Without the values at which Kubeflow fails the task: None, NaN and the infinities."""
-    return {
-        key: value
-        for key, value in metadata.items()
-        if value is not None and not (isinstance(value, float) and not math.isfinite(value))
-    }
+    """Without the values at which Kubeflow fails the task: None, NaN and the infinities, however deep."""
+    return {key: value for key, value in metadata.items() if _is_clean(value)}
+
+
+def _is_clean(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_clean, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_clean, value))
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))

@@ -20,7 +20,7 @@ from kfp.local import status, subprocess_task_handler
 from moist.errors import MoistError
 from moist.runtime import provenance
 from moist.runtime.artifacts import MANIFEST, write_json
-from moist.runtime.contract import OUTPUT_ROOT
+from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
 from moist.runtime.local_store import BUCKET
 from moist.runtime.store import Store
 from moist.runtime.task import settings_values
@@ -133,7 +133,8 @@ def _task_handler(run: LocalRun) -> type:
             run.say(heading)
             began = time.monotonic()
             command = [sys.executable if part == "python3" else part for part in self.full_command]
-            environment = {**THREADS, **os.environ, **self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
+            places = {CHECKPOINTS: f"s3://{BUCKET}/checkpoints", **os.environ}
+            environment = {**THREADS, **places, **self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
             exit_code = subprocess.run(command, env=environment, check=False).returncode
             seconds = round(time.monotonic() - began, 3)
             if exit_code != 0 or not output_file.exists():

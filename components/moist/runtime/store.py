@@ -2,15 +2,17 @@
 
 import io
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import certifi
 import urllib3
@@ -23,8 +25,18 @@ from moist.runtime.artifacts import MANIFEST, full_disk_is_an_error
 
 SCHEMES = ("s3", "minio")
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-ATTEMPTS = 8
-MAX_WAIT_SECONDS = 5.0
+PATIENCE = "MOIST_STORE_PATIENCE_SECONDS"
+"""Environment variable: seconds after a call's first failure during which it is tried again (default 20)."""
+
+PATIENCE_SECONDS = 20.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.25, 5.0
+TRANSIENT = {
+    *("SlowDown", "SlowDownWrite", "RequestTimeout", "InternalError", "ServiceUnavailable"),
+    # The request arrived damaged or short.
+    *("XAmzContentSHA256Mismatch", "BadDigest", "InvalidDigest", "IncompleteBody"),
+}
+REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 Result = TypeVar("Result")
 
@@ -53,6 +65,10 @@ class Location:
         key = parts.path.strip("/")
         if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
             raise InputError(f"{uri!r} is not a URI of an object store; it must look like s3://bucket/key.")
+        if not BUCKET_NAME.fullmatch(parts.netloc) or ".." in parts.netloc:
+            raise InputError(
+                f"{uri!r} names no possible bucket: 3 to 63 letters, digits, dots and hyphens are allowed."
+            )
         if any(part in ("", ".", "..") for part in key.split("/")) and key:
             raise InputError(f"{uri!r} has an empty or relative part in its key; give the plain key.")
         return cls(parts.netloc, key)
@@ -64,11 +80,23 @@ class Location:
 class Store:
     """An S3 endpoint. Every call retries what may pass (connection, 5xx, throttling) with backoff."""
 
-    def __init__(self, endpoint: str, region: str | None = None, credentials: Provider | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        region: str | None = None,
+        credentials: Provider | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
         parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        if "@" in parts.netloc:  # not shown: what stands before the @ is a secret
+            raise InputError(
+                f"The store's endpoint ({parts.hostname}) must not hold credentials: set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY."
+            )
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
             raise InputError(f"Store endpoint {endpoint!r} must look like https://host:port.")
         self.endpoint = f"{parts.scheme}://{parts.netloc}"
+        self._patience_seconds = patience_seconds
         self._client = Minio(
             parts.netloc,
             secure=parts.scheme == "https",
@@ -99,7 +127,7 @@ class Store:
         given = StaticProvider(keys[0], keys[1], keys[2]) if keys[0] and keys[1] else None
         for variable in ENDPOINT_VARIABLES:
             if environment.get(variable):
-                return cls(environment[variable], environment.get("AWS_REGION"), given)
+                return cls(environment[variable], environment.get("AWS_REGION"), given, _patience(environment))
         raise StoreError(
             f"No object store is configured: set {ENDPOINT_VARIABLES[0]} (for example http://seaweedfs:8333), "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -122,8 +150,9 @@ class Store:
             found: dict[str, int] = {}
             for item in self._client.list_objects(where.bucket, prefix=where.key, recursive=True):
                 key = item.object_name or ""
-                if key == where.key or key.startswith(where.key + "/") or not where.key:
-                    found[key[len(where.key) :].strip("/")] = item.size or 0
+                inside = key == where.key or key.startswith(where.key + "/") or not where.key
+                if inside and not key.endswith("/"):  # such keys are folder markers that some tools leave
+                    found[key[len(where.key) :].removeprefix("/")] = item.size or 0
             return found
 
         return self._retry(fetch, uri)
@@ -162,7 +191,6 @@ class Store:
             DamagedArtifactError: if nothing is there.
             StoreError: if the store cannot be reached, or an object keeps arriving short.
         """
-        where = Location.parse(uri)
         objects = self.list(uri)
         if not objects:
             raise DamagedArtifactError(
@@ -170,66 +198,79 @@ class Store:
             )
         for name, size in sorted(objects.items()):
             target = path / name if name else path
-            if not target.resolve().is_relative_to(path.resolve()):
-                raise StoreError(f"{uri} holds an object named {name!r}, which would leave its folder; it was refused.")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            key = f"{where.key}/{name}" if name else where.key
             with full_disk_is_an_error(target):
-                self._retry(partial(self._fetch, where.bucket, key, target, size), uri)
+                _make_room(target, path, uri, name)
+                self._retry(partial(self._fetch, _at(Location.parse(uri), name), target, size), uri)
 
-    def _fetch(self, bucket: str, key: str, target: Path, size: int) -> None:
-        response = self._client.get_object(bucket, key)
+    def _fetch(self, where: Location, target: Path, size: int) -> None:
+        response = self._client.get_object(where.bucket, where.key)
+        part = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
         try:
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".partial-", delete=False) as part:
-                shutil.copyfileobj(response, part, 1 << 20)
-            if Path(part.name).stat().st_size != size:
-                raise ConnectionError(f"{key} arrived with {Path(part.name).stat().st_size} of {size} bytes")
-            Path(part.name).replace(target)
+            with (part / "new").open("wb") as file:
+                shutil.copyfileobj(response, file, 1 << 20)
+            arrived = (part / "new").stat().st_size
+            if arrived != size:
+                raise ConnectionError(f"{where.key} arrived with {arrived} of {size} bytes")
+            (part / "new").replace(target)
         finally:
-            Path(part.name).unlink(missing_ok=True)
+            shutil.rmtree(part, ignore_errors=True)
             response.close()
             response.release_conn()
 
     def upload(self, path: Path, uri: str) -> None:
-        """Send a file, or a folder with its manifest last: without its manifest an artifact does not count as there."""
+        """Send a file, or a folder in place of what is under the prefix.
+
+        The manifest leaves first and comes last: without it an artifact does not count as there, so that at no time
+        a part of one, or a mixture of an old and a new one, can be taken for an artifact.
+        """
         where = Location.parse(uri)
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-        for file in sorted(files, key=lambda file: file.name == MANIFEST):
-            key = where.key if path.is_file() else f"{where.key}/{file.relative_to(path).as_posix()}"
-            self._retry(
-                partial(self._client.fput_object, where.bucket, key, str(file)),
-                f"s3://{where.bucket}/{key}",
-            )
+        if path.is_file():
+            self._send(path, where)
+            return
+        files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+        before = self.list(uri)
+        for name in sorted(before, key=lambda name: name != MANIFEST):
+            if name == MANIFEST or name not in files:
+                self._remove(_at(where, name))
+        for name in sorted(files, key=lambda name: (name == MANIFEST, name)):
+            self._send(files[name], _at(where, name))
 
     def delete(self, uri: str) -> None:
         """Delete an object or everything under a prefix."""
-        where = Location.parse(uri)
         for name in self.list(uri):
-            key = f"{where.key}/{name}" if name else where.key
-            self._retry(partial(self._client.remove_object, where.bucket, key), uri)
+            self._remove(_at(Location.parse(uri), name))
+
+    def _send(self, file: Path, where: Location) -> None:
+        self._retry(partial(self._client.fput_object, where.bucket, where.key, str(file)), where.uri())
+
+    def _remove(self, where: Location) -> None:
+        self._retry(partial(self._client.remove_object, where.bucket, where.key), where.uri())
 
     def _retry(self, call: Callable[[], Result], what: str) -> Result:
-        for wait in [*_waits(), None]:
+        """Call until it succeeds, fails for good, or has failed for longer than the store's patience."""
+        wait, give_up = FIRST_WAIT_SECONDS, None
+        while True:
             try:
                 return call()
-            except (urllib3.exceptions.HTTPError, OSError, MinioException, ValueError) as error:
+            except (urllib3.exceptions.HTTPError, OSError, MinioException, ValueError, ParseError) as error:
                 if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
                     raise  # this machine's disk, not the store
-                problem = self._problem(error, what)
-                if wait is None or not _may_pass(error):
-                    raise problem from None
+                now = time.monotonic()
+                give_up = now + self._patience_seconds if give_up is None else give_up
+                if not _may_pass(error) or now + wait > give_up:
+                    raise self._problem(error, what) from None
                 time.sleep(wait)
-        raise StoreError(f"{what} could not be reached at {self.endpoint}.")
+                wait = min(LONGEST_WAIT_SECONDS, 2 * wait)
 
     def _problem(self, error: Exception, what: str) -> StoreError:
         if isinstance(error, S3Error):
-            if error.code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            if error.code in REFUSED:
                 return StoreError(
                     f"The store at {self.endpoint} refused the credentials for {what} ({error.code}): check "
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
                 )
             return StoreError(f"The store at {self.endpoint} answered {error.code} for {what}.")
-        if isinstance(error, ValueError):
+        if _lacks_credentials(error):
             return StoreError(
                 f"No credentials for the store at {self.endpoint}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
@@ -249,14 +290,41 @@ def _providers() -> list[Provider]:
     return providers
 
 
-def _waits() -> Iterator[float]:
-    """Seconds before each retry: 0.25, 0.5, 1, 2, 4, 5, 5 — about 18 in all, so that a short outage passes."""
-    for attempt in range(ATTEMPTS - 1):
-        yield min(MAX_WAIT_SECONDS, 0.25 * 2**attempt)
+def _patience(environment: Mapping[str, str]) -> float:
+    text = environment.get(PATIENCE) or str(PATIENCE_SECONDS)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise InputError(f"{PATIENCE}={text!r} is not allowed: give seconds from 0 to 3600.")
+    return seconds
+
+
+def _at(where: Location, name: str) -> Location:
+    """The object `name` under a prefix; "" is the object itself."""
+    return Location(where.bucket, "/".join(part for part in (where.key, name) if part))
+
+
+def _make_room(target: Path, folder: Path, uri: str, name: str) -> None:
+    """Make the folders for one object of a prefix; refuse a name that cannot be a file of its own in the folder."""
+    refusal = DamagedArtifactError(f"{uri} holds an object named {name!r}, which cannot be a file of it; delete it.")
+    if name and any(part in ("", ".", "..") for part in name.split("/")):
+        raise refusal
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise refusal from None
+    if target.is_dir() or not target.resolve().is_relative_to(folder.resolve()):
+        raise refusal
 
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, S3Error):
         status = error.response.status if error.response is not None else 500
-        return status >= 500 or status == 429 or error.code in ("SlowDown", "RequestTimeout", "InternalError")
-    return not isinstance(error, ValueError)
+        return status >= 500 or status == 429 or error.code in TRANSIENT
+    return not _lacks_credentials(error)
+
+
+def _lacks_credentials(error: Exception) -> bool:
+    return isinstance(error, ValueError) and "credentials" in str(error)

@@ -1,23 +1,52 @@
 """One task: its settings, inputs and outputs, read from flags or from what Kubeflow passes as `{{$}}`."""
 
 import argparse
-import json
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from moist.errors import InputError
 from moist.runtime.stage import Stage, StageSettings, parse_settings
 from moist.runtime.store import is_uri
 
-
 KFP_PARAMETERS = frozenset(
     {"accelerator_count", "accelerator_type", "cpu_limit", "cpu_request", "memory_limit", "memory_request"}
 )
+
+CLUSTER_OUTPUT_FOLDER = "kfp_outputs"
+"""The folder of the executor output on a cluster; elsewhere the folder has the task's name."""
+
+
+class _Artifact(BaseModel):
+    uri: str = Field(min_length=1)
+    metadata: dict[str, Any] = {}
+
+
+class _Artifacts(BaseModel):
+    artifacts: list[_Artifact] = []
+
+
+class _Inputs(BaseModel):
+    parameterValues: dict[str, Any] = {}  # noqa: N815 - Kubeflow's name
+    artifacts: dict[str, _Artifacts] = {}
+
+
+class _Outputs(BaseModel):
+    outputFile: str = Field(min_length=1)  # noqa: N815 - Kubeflow's name
+    artifacts: dict[str, _Artifacts] = {}
+
+
+class _ExecutorInput(BaseModel):
+    """The parts of Kubeflow's `{{$}}` that a stage reads."""
+
+    inputs: _Inputs = _Inputs()
+    outputs: _Outputs
 
 
 @dataclass(frozen=True)
@@ -36,12 +65,8 @@ class Task:
     settings: StageSettings
     inputs: dict[str, list[InputReference]]
     outputs: dict[str, str]
-    executor_input: dict[str, Any] | None = field(default=None, repr=False)
-
-    @property
-    def output_file(self) -> Path | None:
-        """Where Kubeflow wants the executor output; None when the stage was run by hand."""
-        return None if self.executor_input is None else Path(self.executor_input["outputs"]["outputFile"])
+    output_file: Path | None = None
+    """Where Kubeflow wants the executor output; None when the stage was run by hand."""
 
 
 def parse_task(stage: Stage, argv: Sequence[str]) -> Task:
@@ -101,34 +126,48 @@ def _metavar(info: FieldInfo) -> str:
 
 def _from_executor_input(stage: Stage, text: str) -> Task:
     try:
-        executor_input = json.loads(text)
-        outputs = executor_input["outputs"]
-        output_file = Path(outputs["outputFile"])
-        given = executor_input.get("inputs", {})
-        references = {
-            name: [_reference(artifact) for artifact in entry.get("artifacts", [])]
-            for name, entry in given.get("artifacts", {}).items()
-        }
-        locations = {name: entry["artifacts"][0]["uri"] for name, entry in outputs.get("artifacts", {}).items()}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        given = _ExecutorInput.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "as a whole"
         raise InputError(
-            f"--executor-input is not what Kubeflow passes as {{{{$}}}} ({type(error).__name__}: {error}); "
+            f"--executor-input is not what Kubeflow passes as {{{{$}}}} ({place}: {str(first['msg'])[:200]}); "
             "to run a stage by hand use its flags, see --help."
         ) from None
+    inputs = {name: entry.artifacts for name, entry in given.inputs.artifacts.items()}
+    outputs = {name: entry.artifacts for name, entry in given.outputs.artifacts.items()}
+    for name in [*(inputs.keys() - stage.inputs.keys()), *(outputs.keys() - stage.outputs.keys())]:
+        raise InputError(f"Stage {stage.name} has no artifact {name!r}: was it compiled with another version of moist?")
     for name, port in stage.inputs.items():
-        if not references.get(name) and not port.optional:
+        if not inputs.get(name) and not port.optional:
             raise InputError(f"Input {name} is missing: {port.description}.")
+        if len(inputs.get(name, [])) > 1 and not port.many:
+            raise InputError(f"Input {name} takes one artifact, not {len(inputs[name])}.")
+    locations = {name: artifacts[0].uri for name, artifacts in outputs.items() if artifacts}
+    output_file = Path(given.outputs.outputFile)
     return Task(
-        name=output_file.parent.name,
-        settings=parse_settings(stage.settings, settings_values(given.get("parameterValues", {}))),
-        inputs={name: references.get(name, []) for name in stage.inputs},
+        name=_task_name(stage, output_file, locations),
+        settings=parse_settings(stage.settings, settings_values(given.inputs.parameterValues)),
+        inputs={name: [_reference(artifact) for artifact in inputs.get(name, [])] for name in stage.inputs},
         outputs=locations,
-        executor_input=executor_input,
+        output_file=output_file,
     )
 
 
-def _reference(artifact: dict[str, Any]) -> InputReference:
-    return InputReference(artifact["uri"], artifact.get("metadata", {}).get("digest"))
+def _task_name(stage: Stage, output_file: Path, locations: dict[str, str]) -> str:
+    """The task's name in its pipeline: a part of paths that kfp makes, differently on a cluster and in kfp.local."""
+    if output_file.parent.name != CLUSTER_OUTPUT_FOLDER:
+        return output_file.parent.name or stage.name
+    for location in locations.values():
+        found = re.search(r"/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$", location)
+        if found:
+            return found.group(1)
+    return stage.name
+
+
+def _reference(artifact: _Artifact) -> InputReference:
+    digest = artifact.metadata.get("digest")
+    return InputReference(artifact.uri, None if digest is None else str(digest))
 
 
 def settings_values(parameters: dict[str, Any]) -> dict[str, Any]:

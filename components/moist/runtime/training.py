@@ -1,5 +1,6 @@
 """What every training stage does around its loop: progress, checkpoints, metrics and curves."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ from moist.models.routers import Router
 from moist.reports.pages import curves_page
 from moist.reports.results import Curve
 from moist.runtime.artifacts import write_json
+from moist.runtime.checkpoints import StoredCheckpoints
 from moist.runtime.common_settings import TrainingSettings
+from moist.runtime.contract import CHECKPOINTS, RUNNING
 from moist.runtime.progress import TerminalProgress
 from moist.runtime.stage import Stage
-from moist.training import evaluation
+from moist.training import distributed, evaluation
 from moist.training.images import Images
 from moist.training.loop import History, Objective, Recipe, fit
 from moist.training.precision import Precision
+from moist.training.progress import Silent
 
 
 def recipe_of(settings: TrainingSettings, **changes: Any) -> Recipe:
@@ -52,13 +56,24 @@ def train(
         images,
         objective,
         recipe,
-        progress=TerminalProgress(stage.name),
+        progress=TerminalProgress(stage.name) if distributed.rank() == 0 else Silent(),
+        checkpoints=_checkpoints(settings.checkpoint_seconds),
         validate=validate if len(held_out) else None,
     )
     facts = {"epochs": recipe.epochs, **{name: values[-1] for name, values in history.series.items()}}
     write_json(metrics / "metrics.json", {**facts, "series": history.series})
     curves.write_text(curves_page(Curve(stage=stage.name, series=history.series)), "utf-8")
     return history, facts
+
+
+def _checkpoints(seconds: float) -> StoredCheckpoints | None:
+    """This task's checkpoints, to be removed when it is done; None where no place for them is configured."""
+    running = RUNNING.get()
+    if running is None or distributed.rank() != 0 or not os.environ.get(CHECKPOINTS):
+        return None
+    found = StoredCheckpoints(running.identity, seconds)
+    running.after_success.append(found.clear)
+    return found
 
 
 def calibrate(router: Router, held_out: Images, truth: Tensor, precision: Precision) -> dict[str, float]:

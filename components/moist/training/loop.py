@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from moist.data.batches import epoch_order
 from moist.errors import DivergedError
+from moist.training import distributed
 from moist.training.images import Images
 from moist.training.precision import autocast, channels_last
 from moist.training.progress import Progress, Silent
@@ -100,21 +101,28 @@ def fit(
     Images, their order and their augmentation depend on the recipe's seed, the epoch and nothing else, so that a
     restart from a checkpoint ends with the same weights as an uninterrupted run on the same device and thread count.
 
+    Within `torch.distributed` each process works on its slice of every batch, batch norms see the whole batch, and
+    gradients are summed: the result is a single process's, but for the order in which floating-point numbers are added
+    and for dropout, which each process draws for itself. Only the first process saves checkpoints.
+
     Raises:
         DivergedError: for a loss that is not finite, naming the step and the last good state.
     """
     progress = progress or Silent()
     count, steps = len(images), math.ceil(len(images) / recipe.batch_size)
+    distributed.share_weights(module)
     optimizer = _optimizer(module, recipe)
     history, first_epoch, first_step, sums = History(), 1, 0, torch.zeros(2, dtype=torch.float64)
-    torch.manual_seed(recipe.seed)
-    state = checkpoints.load() if checkpoints else None
+    torch.manual_seed(recipe.seed + distributed.rank())
+    state = distributed.shared(checkpoints.load() if checkpoints else None)
     if state is not None:
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        history = History(series=state["series"], images_per_second=state["images_per_second"])
+        history = _restore(state, module, optimizer, images.device)
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
+
+    def save(epoch: int, step: int) -> None:
+        if checkpoints and checkpoints.due():
+            checkpoints.save(_state(module, optimizer, history, epoch, step, sums, images.device))
+
     for epoch in range(first_epoch, recipe.epochs + 1):
         module.train()
         progress.epoch_begins(epoch, recipe.epochs, count)
@@ -122,24 +130,29 @@ def fit(
         view = recipe.view(epoch)
         began, seen, pending = time.perf_counter(), 0, []
         for step in range(first_step, steps):
-            indices = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            whole = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            indices, share = distributed.slice_of(whole)
             batch = Batch(channels_last(images.view(indices, view)), images.labels[indices], indices, view)
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(recipe, (epoch - 1) * steps + step, recipe.epochs * steps, steps)
             optimizer.zero_grad(set_to_none=True)
-            with autocast(images.device, recipe.precision):
-                outcome = objective(batch)
-            outcome.loss.backward()  # type: ignore[no-untyped-call]
+            with distributed.whole_batch_norm(module):
+                with autocast(images.device, recipe.precision):
+                    outcome = objective(batch)
+                (outcome.loss * share).backward()  # type: ignore[no-untyped-call]
+            distributed.sum_gradients(module)
             optimizer.step()
-            pending.append(torch.stack([outcome.loss.detach().double() * len(indices), outcome.correct.double()]))
+            answered = share * len(whole)
+            right = outcome.correct.double() * (answered / len(indices))
+            pending.append(torch.stack([outcome.loss.detach().double() * answered, right]))
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
-                sums = sums + _checked(torch.stack(pending).cpu(), epoch, step, recipe)
-                advanced = len(pending) * recipe.batch_size if step + 1 < steps else count - seen
-                seen, pending = seen + advanced, []
+                sums = sums + _checked(distributed.total(torch.stack(pending)).cpu(), epoch, step, recipe)
                 so_far = min(count, (step + 1) * recipe.batch_size)
+                advanced = so_far - max(seen, first_step * recipe.batch_size)
+                seen, pending = so_far, []
                 progress.advanced(advanced, float(sums[0]) / so_far, float(sums[1]) / so_far)
-                if checkpoints and checkpoints.due() and step + 1 < steps:
-                    checkpoints.save(_state(module, optimizer, history, epoch, step + 1, sums))
+                if step + 1 < steps:
+                    save(epoch, step + 1)
         values = {"loss": float(sums[0]) / count, "accuracy": float(sums[1]) / count}
         seconds = max(time.perf_counter() - began, 1e-9)
         if validate is not None:
@@ -149,8 +162,7 @@ def fit(
         history.images_per_second.append((count - first_step * recipe.batch_size) / seconds)
         first_step, sums = 0, torch.zeros(2, dtype=torch.float64)
         progress.epoch_ended({**values, "images_per_second": history.images_per_second[-1]})
-        if checkpoints and checkpoints.due() and epoch < recipe.epochs:
-            checkpoints.save(_state(module, optimizer, history, epoch + 1, 0, sums))
+        save(epoch + 1, 0)
     module.eval()
     return history
 
@@ -188,15 +200,37 @@ def _checked(values: Tensor, epoch: int, last_step: int, recipe: Recipe) -> Tens
 
 
 def _state(
-    module: nn.Module, optimizer: torch.optim.Optimizer, history: History, epoch: int, step: int, sums: Tensor
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    history: History,
+    epoch: int,
+    step: int,
+    sums: Tensor,
+    device: torch.device,
 ) -> dict[str, Any]:
     return {
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "rng": torch.get_rng_state(),
+        "gpu_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "series": history.series,
         "images_per_second": history.images_per_second,
         "epoch": epoch,
         "step": step,
         "sums": sums,
     }
+
+
+def _restore(
+    state: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> History:
+    """Undo `_state`; the learning rate follows from the step."""
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    if distributed.rank() == 0:
+        torch.set_rng_state(state["rng"])
+        if device.type == "cuda" and state["gpu_rng"] is not None:
+            torch.cuda.set_rng_state(state["gpu_rng"], device)
+    else:  # The state is the first process's: the others draw their dropout anew, not what they drew at the start.
+        torch.manual_seed(torch.initial_seed() + 1_000_003 * (state["epoch"] + 1) + state["step"])
+    return History(series=state["series"], images_per_second=state["images_per_second"])
