@@ -84,7 +84,7 @@ class Images:
     A tag that starts with `sha256:` cannot be the same for both, so digests are given in full for each.
     """
 
-    repository: str = ""
+    repository: str = "localhost"
     tag: str = moist.__version__
     slim: str = ""
     train: str = ""
