@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without it, torch's threads spin while they wait, and starve whatever else runs on the same cores.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: help setup run test check lock clean
+.PHONY: help setup run test check results lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ check: setup  ## exactly what CI runs: lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+results: setup  ## rewrite the README's tables from benchmarks/results
+	$(BIN)/python benchmarks/readme.py
 
 lock:  ## rewrite requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra train --extra pipeline --extra dev --universal --python-version 3.11 \

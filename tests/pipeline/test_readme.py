@@ -1,0 +1,85 @@
+"""Every command in the README works as written, and its tables are the results."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, run_command
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip()
+]
+PIPELINE = [command[2:] for command in COMMANDS if command[:2] == ["python", "pipeline.py"]]
+STAGES = [command for command in COMMANDS if command[:2] == ["python", "-m"]]
+MAKE = [command for command in COMMANDS if command[0] == "make"]
+
+
+def test_every_command_is_of_a_kind_that_is_tested() -> None:
+    assert len(PIPELINE) >= 6
+    assert len(STAGES) == 3
+    assert len(MAKE) >= 3
+    assert len(COMMANDS) == len(PIPELINE) + len(STAGES) + len(MAKE)
+
+
+@pytest.mark.parametrize("arguments", PIPELINE, ids=" ".join)
+def test_the_command_line_takes_the_arguments(arguments: list[str]) -> None:
+    """Each is parsed and checked as for the real thing; that `run` and `compile` then work, other tests show."""
+    code = (
+        "import sys, pipeline\n"
+        "from moist.presets import preset_routers\n"
+        "from moist.runtime import command_line\n"
+        "options = command_line._parser(pipeline.moist_pipeline).parse_args(sys.argv[1:])\n"
+        "if hasattr(options, 'preset'):\n"
+        "    made = pipeline.moist_pipeline(preset_routers(options.preset))\n"
+        "    command_line.arguments_of(made, options)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", MAKE, ids=" ".join)
+def test_make_knows_the_target(command: list[str]) -> None:
+    done = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_stages_run_alone_as_written(tmp_path: Path) -> None:
+    for command in STAGES:
+        done = subprocess.run([sys.executable, *command[1:]], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "clusters" / "clusters.json").exists()
+
+
+def test_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert len(links) > 8
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_tables_are_the_results() -> None:
+    spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
+    assert spec is not None
+    assert spec.loader is not None
+    readme = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(readme)
+    assert len(readme.BLOCK.findall(README)) == 3
+    assert readme.with_tables(README) == README, "run `make results`"
+
+
+def test_help_says_what_there_is() -> None:
+    done = run_command("--help")
+    assert done.returncode == 0
+    for command in ("run", "compile"):
+        assert command in done.stdout
