@@ -76,13 +76,13 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
     executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
     run.total = sum("container" in executor for executor in executors)
     record: dict[str, Any] = {
-        **run.facts,
         "id": run.id,
         "pipeline": pipeline.pipeline_spec.pipeline_info.name,
         "arguments": arguments,
         "code_version": provenance.code_version(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "running",
+        **run.facts,
     }
     began = time.monotonic()
 

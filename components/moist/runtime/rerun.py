@@ -48,7 +48,7 @@ def task_named(pipeline: Any, name: str) -> str:
     for task in tasks:
         if same_name(task, name):
             return task
-    raise InputError(f"There is no task {name!r} to rerun; the earlier run's are {', '.join(tasks)}.")
+    raise InputError(f"There is no task {name!r} to rerun; the earlier run's are {', '.join(sorted(tasks))}.")
 
 
 def tasks_to_rerun(pipeline: Any, task: str, downstream: bool) -> list[str]:
@@ -79,8 +79,8 @@ def changed_settings(pipeline: Any, task: str, assignments: list[str]) -> dict[s
     return {name: getattr(checked, name) for name in texts}
 
 
-def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Any], earlier: Artifacts) -> Rerun:
-    """The pipeline that runs only `tasks` of another; `changes` are settings of the first of them.
+def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Mapping[str, Any]], earlier: Artifacts) -> Rerun:
+    """The pipeline that runs only `tasks` of another; `changes` are settings by task that differ from the pipeline's.
 
     The digest of what is imported travels as metadata, so that the stage checks that it gets just that.
 
@@ -90,9 +90,9 @@ def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Any], earlie
     spec, platform = MessageToDict(pipeline.pipeline_spec), MessageToDict(pipeline.platform_spec)
     every, everything = spec["root"]["dag"]["tasks"], spec["components"]
     kept = {name: every[name] for name in tasks}
-    for setting, value in changes.items():
-        inputs = kept[tasks[0]].setdefault("inputs", {}).setdefault("parameters", {})
-        inputs[setting] = {"runtimeValue": {"constant": value}}
+    for name, task in kept.items():
+        inputs = task.setdefault("inputs", {}).setdefault("parameters", {})
+        inputs |= {setting: {"runtimeValue": {"constant": value}} for setting, value in changes.get(name, {}).items()}
     parts = {name: everything[name] for name in (task["componentRef"]["name"] for task in kept.values())}
     executors = {label: spec["deploymentSpec"]["executors"][label] for label in map(_label, parts.values())}
     definitions = spec["root"].get("inputDefinitions", {}).get("parameters", {})

@@ -36,6 +36,7 @@ class RunRecord(BaseModel):
     routers: tuple[str, ...] = ()
     rerun_of: str = ""
     rerun: str = ""
+    changed: dict[str, dict[str, Any]] = {}
 
     @property
     def artifacts(self) -> Artifacts:

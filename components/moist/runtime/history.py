@@ -1,0 +1,161 @@
+"""Commands about earlier runs: list them, fetch an artifact, run one component again, show the lineage."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moist.errors import InputError
+from moist.presets import ALL_ROUTERS
+from moist.reports.lineage import lineage_page, lineage_text
+from moist.reports.results import Results
+from moist.reports.table import text_table
+from moist.runtime import local_store
+from moist.runtime.lineage import artifacts_under, trace
+from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
+from moist.runtime.pipeline_spec import check_arguments, defaults_of
+from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
+from moist.runtime.runs import RUNS_URI, RunRecord, fetch, find_artifact, list_runs, read_run, same_name
+from moist.runtime.store import Location, Store, store_is_configured
+from moist.runtime.terminal import columns, say, show, shown
+
+PipelineFactory = Callable[..., Any]
+PROBLEMS_FOUND = 3
+
+
+@contextmanager
+def kept_store(home: Path) -> Iterator[tuple[Store, dict[str, str]]]:
+    """The store that holds earlier runs, and its environment: the configured one, else the one served from `home`.
+
+    Raises:
+        InputError: if nothing ever ran there.
+    """
+    folder = home.resolve() / "store"
+    if not store_is_configured() and not folder.exists():
+        raise InputError(f"There are no runs in {shown(home.resolve())} yet: start one with `pipeline.py run`.")
+    with local_store.store(folder) as environment:
+        yield Store.of(environment), environment
+
+
+def runs_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
+    """`runs`: what ran here, newest first."""
+    with kept_store(options.home) as (store, _):
+        store.ensure_bucket(local_store.BUCKET)
+        records = list_runs(store)
+    show(
+        columns(["run", "state", "preset", "data set", "started", "seconds", "mixture", ""], [_row(r) for r in records])
+    )
+
+
+def _row(record: RunRecord) -> list[str]:
+    # The embedded store serves one process at a time, so whatever says it is running was killed.
+    state = "killed" if record.state == "running" and not store_is_configured() else record.state
+    accuracy = record.mixture_accuracy
+    return [
+        record.id,
+        state,
+        record.preset or "-",
+        str(record.arguments.get("dataset", "-")),
+        record.started,
+        f"{record.seconds:.0f}",
+        "-" if accuracy is None else f"{accuracy:.2%}",
+        f"{record.rerun} again, from {record.rerun_of}" if record.rerun_of else "",
+    ]
+
+
+def fetch_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
+    """`fetch`: one artifact of a run, verified."""
+    with kept_store(options.home) as (store, _):
+        if options.root:
+            artifacts = artifacts_under(store, run_root(options.root, options.run))
+        else:
+            artifacts = read_run(store, options.run).artifacts
+        _, output, reference = find_artifact(artifacts, options.artifact)
+        path = fetch(store, reference, output, options.output)
+    show(shown(path.resolve()))
+
+
+def run_root(root: str, run: str) -> str:
+    """The URI under which a run's artifacts are: `root` itself if it ends with the run, else the run under it."""
+    Location.parse(root)
+    return root.rstrip("/") if root.rstrip("/").rsplit("/", 1)[-1] == run else f"{root.rstrip('/')}/{run}"
+
+
+def lineage_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
+    """`lineage`: where every artifact of a run came from; the exit code says whether all is well."""
+    with kept_store(options.home) as (store, _):
+        title, also = options.run, []
+        if options.root:
+            root = run_root(options.root, options.run)
+        else:
+            record = read_run(store, options.run)
+            title, root = record.id, f"{RUNS_URI}/{record.id}"
+            also = [reference.uri for outputs in record.artifacts.values() for reference in outputs.values()]
+        lineage = trace(store, root, title, also, thorough=not options.quick)
+    show(lineage_text(lineage))
+    if options.html is not None:
+        options.html.parent.mkdir(parents=True, exist_ok=True)
+        options.html.write_text(lineage_page(lineage), "utf-8")
+        say(f"Wrote {options.html}.")
+    return PROBLEMS_FOUND if lineage.problems else 0
+
+
+def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
+    """`rerun`: one task again on this machine, with `--downstream` all that depend on it, as a run of its own."""
+    with kept_store(options.home) as (store, environment):
+        earlier = read_run(store, options.source)
+        pipeline = make_pipeline(routers_of(earlier))
+        task = task_named(pipeline, options.stage)
+        changes = changes_of(earlier, task, changed_settings(pipeline, task, options.set))
+        again = rerun_of(pipeline, tasks_to_rerun(pipeline, task, options.downstream), changes, earlier.artifacts)
+        defaults = defaults_of(again.pipeline)
+        arguments = {name: earlier.arguments.get(name, default) for name, default in defaults.items()}
+        check_arguments(again.pipeline, arguments)
+        check_imports(store, again)
+        run_id = new_run_id("moist")
+        folder = options.home.resolve() / "runs" / run_id
+        run = LocalRun(run_id, store, environment, folder, use_cache=False, say=say)
+        run.reused = _reused(earlier, tasks_to_rerun(pipeline, task, downstream=True))
+        run.facts = {
+            "preset": earlier.preset,
+            "routers": routers_of(earlier),
+            "rerun_of": earlier.id,
+            "rerun": task,
+            "changed": changes,
+            "arguments": earlier.arguments,
+        }
+        say(f"Run {run_id}: {', '.join(again.tasks)} again, from {earlier.id}")
+        run_pipeline(run, again.pipeline, arguments)
+        if "evaluate" in run.tasks:
+            show_results(run, folder)
+
+
+def changes_of(earlier: RunRecord, task: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was changed in the earlier run stays changed, and over it the new settings of one task."""
+    return {**earlier.changed, task: {**earlier.changed.get(task, {}), **settings}}
+
+
+def _reused(earlier: RunRecord, affected: list[str]) -> dict[str, dict[str, Any]]:
+    """The earlier run's tasks that a rerun leaves valid, so that it can be looked at, and rerun, as a whole."""
+    return {
+        name: {**entry, "state": "reused", "seconds": 0.0}
+        for name, entry in earlier.tasks.items()
+        if "output" in entry and not any(same_name(name, task) for task in affected)
+    }
+
+
+def routers_of(record: RunRecord) -> tuple[str, ...]:
+    """The routers a run trained."""
+    return record.routers or ALL_ROUTERS[:1]
+
+
+def show_results(run: LocalRun, folder: Path) -> None:
+    """Print evaluate's table, and keep its report and figures where the run is kept."""
+    outputs = run.tasks["evaluate"]["output"]["artifacts"]
+    uris = {name: output["artifacts"][0]["uri"] for name, output in outputs.items()}
+    report, figures = folder / "report.html", folder / "results.json"
+    run.store.download(uris["report"], report)
+    run.store.download(f"{uris['metrics']}/results.json", figures)
+    results = Results.model_validate_json(figures.read_bytes())
+    show(f"\n{text_table(results)}\n\nReport: {shown(report)}")
