@@ -53,12 +53,14 @@ class Recipe:
     warmup_epochs: float = 0.0
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    views: int = 0
-    """Number of stored augmented views to cycle through; 0 draws a fresh view every epoch."""
+    views: int | None = None
+    """Number of stored augmented views to cycle through, 0 for plain images only; None draws a new view every epoch."""
 
     def view(self, epoch: int) -> int:
         """The augmented view of an epoch, both counted from 1; view 0 is the plain image."""
-        return epoch if self.views == 0 else (epoch - 1) % self.views + 1
+        if self.views is None:
+            return epoch
+        return 0 if self.views == 0 else (epoch - 1) % self.views + 1
 
 
 class Checkpoints(Protocol):

@@ -33,7 +33,7 @@ class Targets:
 def load_targets(folder: Path, data: ImageDataset, device: torch.device) -> Targets:
     """Read stored logits and check that they belong to this data set's training images.
 
-    Without any augmented view, the plain view serves for all epochs: then the images are not augmented either.
+    Without any augmented view stored, learners see plain images only.
 
     Raises:
         DamagedArtifactError: if they are damaged, or were made from other images.

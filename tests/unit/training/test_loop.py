@@ -48,6 +48,7 @@ def test_views_are_cycled_from_the_first_augmented_one() -> None:
     stored = dataclasses.replace(RECIPE, views=3)
     assert [stored.view(epoch) for epoch in range(1, 8)] == [1, 2, 3, 1, 2, 3, 1]
     assert [RECIPE.view(epoch) for epoch in range(1, 4)] == [1, 2, 3]
+    assert [dataclasses.replace(RECIPE, views=0).view(epoch) for epoch in range(1, 4)] == [0, 0, 0]
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_last_good_state() -> None:

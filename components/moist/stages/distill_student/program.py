@@ -55,7 +55,7 @@ def distill_student(
         loss = distillation(output.float(), target.float(), batch.labels, **weights)
         return Outcome(loss, (output.argmax(1) == batch.labels).sum())
 
-    recipe = recipe_of(settings, epochs=epochs, views=0 if asked is not None else targets.views)
+    recipe = recipe_of(settings, epochs=epochs, views=None if asked is not None else targets.views)
     held_out = Images(data, data.validation, device)
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
     cost = macs(model, data.shape)
