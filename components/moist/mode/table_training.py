@@ -121,7 +121,7 @@ def train_batched(
     for epoch in range(1, settings.epochs + 1):
         mixtures.train()
         order, noise = (torch.stack(drawn) for drawn in zip(*(next(r) for r in rounds), strict=True))
-        x = train[(order + first_row).flatten()].view(data.train.shape[0], -1, D + 1)
+        x = train.index_select(0, (order + first_row).flatten()).view(data.train.shape[0], -1, D + 1)
         y = data.train_labels.gather(1, order)
         for start in range(0, x.shape[1], settings.batch_size):
             rows = slice(start, start + settings.batch_size)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from moist.errors import InputError
-from moist.mode.experiments import Table3, figure_1, figure_4, table_3, table_6, table_7
+from moist.mode.experiments import Table3, compare, figure_1, figure_4, table_3, table_6, table_7
 from moist.mode.narrow_vision import gradient_norms, gradient_shares
 from moist.mode.statistics import Paired, Summary
 from moist.mode.table_mixtures import DENSE, TableModel
@@ -48,6 +48,14 @@ def test_alpha_is_chosen_on_validation_and_reported_as_trained(digits: Table) ->
     alone = train_batched(digits, DENSE, training, [0.0, 0.01], [0, 1])
     assert row.dense.mode.values == pytest.approx(alone.test_accuracy[:, 1].tolist())
     assert row.dense.moe.values == pytest.approx(alone.test_accuracy[:, 0].tolist())
+
+
+def test_alpha_is_not_chosen_on_the_test_rows(digits: Table) -> None:
+    training, seeds, alphas = TableTraining(epochs=5), [4, 5], (0.01, 0.03, 0.1)
+    trained = train_batched(digits, DENSE, training, alphas, seeds)
+    by_validation = alphas[int(trained.validation_accuracy.mean(dim=0).argmax())]
+    assert by_validation != alphas[int(trained.test_accuracy.mean(dim=0).argmax())], "find another case to tell by"
+    assert compare(digits, DENSE, training, seeds, alphas).alpha == by_validation
 
 
 def test_table_7_and_figure_4(blobs: Table) -> None:
