@@ -65,12 +65,17 @@ def sha256(path: Path) -> str:
 
 
 def describe(path: Path) -> dict[str, FileRecord]:
-    """Digest and size of every file of an artifact (a folder, or one file), without its manifest."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    base = path.parent if path.is_file() else path
-    names = ((file, file.relative_to(base).as_posix()) for file in files)
+    """Digest and size of every file of an artifact, without its manifest.
+
+    An artifact that is one file has no name in it (""): it may be kept under any.
+    """
+    if path.is_file():
+        return {"": FileRecord(sha256=sha256(path), bytes=path.stat().st_size)}
+    files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
     return {
-        name: FileRecord(sha256=sha256(file), bytes=file.stat().st_size) for file, name in names if name != MANIFEST
+        name: FileRecord(sha256=sha256(file), bytes=file.stat().st_size)
+        for name, file in files.items()
+        if name != MANIFEST
     }
 
 

@@ -1,0 +1,100 @@
+"""Stages as Kubeflow's launcher runs them: `{{$}}`, inputs under /minio, no parent folders, strict executor output."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from launcher import Launcher
+from moist.runtime.artifacts import verify
+from moist.runtime.store import Store
+from moist.stages.cluster_logits.component import cluster_logits
+from moist.stages.prepare_data.component import prepare_data
+from moist.stages.train_teacher.component import train_teacher
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def bucket(s3: Store) -> Iterator[str]:
+    """A bucket whose folder under /minio nothing else uses."""
+    name, mounted = f"moist-test-{os.getpid()}", Path("/minio").exists()
+    if not os.access("/minio" if mounted else "/", os.W_OK):
+        pytest.skip("/minio, where the launcher puts artifacts, cannot be written here (needs root)")
+    s3.ensure_bucket(name)
+    yield name
+    shutil.rmtree(Path("/minio", name), ignore_errors=True)
+    if not mounted:
+        Path("/minio").rmdir()
+
+
+def test_a_chain_of_components(s3: Store, bucket: str, tmp_path: Path, store_environment: dict[str, str]) -> None:
+    """On a cluster the launcher brings and takes the artifacts: the programs themselves get no store."""
+    hidden = dict.fromkeys(store_environment, "") | {"OMP_NUM_THREADS": "1"}
+    launcher = Launcher(s3, f"minio://{bucket}/v2/artifacts/moist/a-run", tmp_path, hidden)
+    data = launcher.run(prepare_data, {}, {"train_limit": 150, "test_limit": 50})
+    taught = launcher.run(train_teacher, {"dataset": data["dataset"]}, {"epochs": 1, "views": 1})
+    # The next task's inputs come from the store, not from what an earlier one left on this machine.
+    shutil.rmtree(Path("/minio", bucket))
+    groups = launcher.run(cluster_logits, {"logits": taught["logits"]}, {"k": 3})
+    assert data["dataset"]["metadata"]["train_images"] == 135
+    assert groups["clusters"]["metadata"]["k"] == 3
+    assert 0 < taught["teacher"]["metadata"]["accuracy"] <= 1
+    folder = Path("/minio", groups["clusters"]["uri"].removeprefix("minio://"))
+    manifest = verify(folder, "clusters", kind="clusters", expected_digest=groups["clusters"]["metadata"]["digest"])
+    assert manifest.task == "cluster-logits"  # from the URI: on a cluster nothing else holds the task's name
+    assert json.loads(json.dumps(manifest.model_dump()))["inputs"]["logits"] == {
+        "uri": taught["logits"]["uri"],
+        "digest": taught["logits"]["metadata"]["digest"],
+    }
+    assert groups["view"]["metadata"]["kind"] == "view"
+    assert sorted(s3.list(groups["view"]["uri"])) == [""]  # one file, for the UI to show
+
+
+def test_a_missing_input_is_noticed(s3: Store, bucket: str, tiny: Run, tmp_path: Path) -> None:
+    """To the launcher a missing prefix is no error: it downloads nothing, and the program finds nothing."""
+    root = f"minio://{bucket}/v2/artifacts/moist/a-run"
+    places = {name: {"artifacts": [{"uri": f"{root}/x/{name}"}]} for name in ("copy", "page", "metrics")}
+    given = {
+        "inputs": {"artifacts": {"source": {"artifacts": [{"uri": f"{root}/nothing"}]}}},
+        "outputs": {"outputFile": str(tmp_path / "kfp_outputs" / "out.json"), "artifacts": places},
+    }
+    code, error = tiny("--executor-input", json.dumps(given))
+    assert code == 3
+    assert f"{root}/nothing is not in the store" in error
+
+
+def test_values_that_kubeflow_refuses_are_left_out(tmp_path: Path, tiny: Run) -> None:
+    places = {name: {"artifacts": [{"uri": str(tmp_path / name)}]} for name in ("copy", "page", "metrics")}
+    output_file = tmp_path / "task" / "out.json"
+    for ending, left in (("not-a-number", set()), ("well", {"share", "nested"})):
+        given = {
+            "inputs": {"parameterValues": {"ending": ending}},
+            "outputs": {"outputFile": str(output_file), "artifacts": places},
+        }
+        assert tiny("--executor-input", json.dumps(given)) == (0, "")
+        metadata = json.loads(output_file.read_text())["artifacts"]["copy"]["artifacts"][0]["metadata"]
+        assert set(metadata) == {"digest", "kind", "code_version", "lines"} | left
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "said"),
+    [
+        ({"source": [{"uri": "a"}, {"uri": "b"}]}, "Input source takes one artifact, not 2."),
+        ({"sauce": [{"uri": "a"}]}, "Stage tiny has no artifact 'sauce'"),
+        ({"source": [{"uri": ""}]}, "is not what Kubeflow passes"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_stage(
+    artifacts: dict[str, list[dict[str, str]]], said: str, tmp_path: Path, tiny: Run
+) -> None:
+    places = {name: {"artifacts": [{"uri": str(tmp_path / name)}]} for name in ("copy", "page", "metrics")}
+    given = {
+        "inputs": {"artifacts": {name: {"artifacts": entries} for name, entries in artifacts.items()}},
+        "outputs": {"outputFile": str(tmp_path / "task" / "out.json"), "artifacts": places},
+    }
+    code, error = tiny("--executor-input", json.dumps(given))
+    assert code == 2
+    assert said in error
