@@ -9,12 +9,12 @@ from typing import Any
 from kfp import compiler
 
 from moist.errors import MoistError
-from moist.presets import PRESETS, preset_arguments, preset_routers
-from moist.runtime import history
+from moist.presets import PRESETS, preset_routers
+from moist.runtime import cluster, history, submit
 from moist.runtime.kubeflow import Images
 from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
 from moist.runtime.local_store import store
-from moist.runtime.pipeline_spec import READERS, check_arguments, defaults_of, parameters_of
+from moist.runtime.pipeline_spec import READERS, arguments_of, parameters_of
 from moist.runtime.store import Store
 from moist.runtime.terminal import say
 
@@ -57,7 +57,18 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     _add_images(compile_)
     _add_arguments(compile_, make_pipeline)
 
-    runs = command("runs", history.runs_command, "list runs, newest first")
+    sent = command("submit", submit.submit_command, "run the pipeline on a Kubeflow cluster and wait for it")
+    _add_cluster(sent, required=True)
+    _add_submission(sent)
+    sent.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
+    sent.add_argument("--gpus", dest="gpu_count", type=_count, metavar="N", help="GPUs a training task; 0: on CPUs")
+    _add_home(sent)
+    _add_images(sent)
+    _add_arguments(sent, make_pipeline)
+
+    runs = command("runs", _here_or_there(history.runs_command, submit.runs_on_cluster), "list runs, newest first")
+    runs.add_argument("--limit", type=int, default=20, metavar="N", help="how many of a cluster's runs [20]")
+    _add_cluster(runs)
     _add_home(runs)
 
     fetch = command("fetch", history.fetch_command, "download one artifact of a run and check its digest")
@@ -65,18 +76,57 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     fetch.add_argument("artifact", metavar="ARTIFACT", help="task/output, or output where only one task gives it")
     fetch.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to put it [.]")
 
-    rerun = command("rerun", history.rerun_command, "run one task again, on an earlier run's artifacts")
+    rerun_ = _here_or_there(history.rerun_command, submit.rerun_on_cluster)
+    rerun = command("rerun", rerun_, "run one task again, on an earlier run's artifacts")
     rerun.add_argument("stage", metavar="STAGE", help="the task, e.g. evaluate or train_jointly")
     rerun.add_argument("--from", dest="source", required=True, metavar="RUN", help="the earlier run, or latest")
     rerun.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the task")
     rerun.add_argument("--downstream", action="store_true", help="also every task that depends on it")
     _add_home(rerun)
+    _add_cluster(rerun)
+    _add_submission(rerun)
+    _add_images(rerun)
+    rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
     lineage = command("lineage", history.lineage_command, "show where every artifact of a run came from")
     _add_run(lineage)
     lineage.add_argument("--html", type=Path, metavar="FILE", help="also write it as a page with a graph")
     lineage.add_argument("--quick", action="store_true", help="compare sizes only, do not read every byte")
     return parser
+
+
+def _here_or_there(here: Callable[..., Any], there: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that is for this machine, and with --host for a cluster."""
+    return lambda make_pipeline, options: (there if options.host else here)(make_pipeline, options)
+
+
+def _count(text: str) -> str:
+    if not text.isdecimal() or int(text) > 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs from 0 to 1024")
+    return str(int(text))
+
+
+def _add_cluster(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Never a credential: those come from the environment or a file."""
+    group = parser.add_argument_group(
+        "cluster",
+        f"credentials come from ${cluster.TOKEN} (a bearer token), ${cluster.COOKIE}, or --token-file",
+    )
+    default = f" [${cluster.HOST}]" if required else "; without it: this machine"
+    group.add_argument(
+        "--host", metavar="URL", help=f"address of Kubeflow Pipelines, e.g. http://localhost:8080{default}"
+    )
+    group.add_argument("--namespace", help="your namespace, in a Kubeflow with users")
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="a bearer token; read again as it changes")
+
+
+def _add_submission(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("submission")
+    group.add_argument("--experiment", default="moist", help="[moist]")
+    group.add_argument("--service-account", help="the account of the run's pods, e.g. moist-runner")
+    group.add_argument("--pipeline-root", metavar="URI", help="where artifacts go [what the cluster is set to]")
+    group.add_argument("--keep-as", metavar="NAME", help="also keep the pipeline in Kubeflow, a version each time")
+    group.add_argument("--no-wait", action="store_true", help="print the run's id and leave")
 
 
 def _add_home(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +144,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repository", default="", help="registry and path of the images, e.g. registry/team")
+    parser.add_argument(
+        "--repository", default=Images().repository, help=f"registry and path of the images [{Images().repository}]"
+    )
     parser.add_argument("--tag", default=Images().tag, help=f"the images' tag [{Images().tag}]")
 
 
@@ -116,24 +168,10 @@ def _reader(kind: str) -> Callable[[str], Any]:
     return read
 
 
-def arguments_of(pipeline: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """All of a pipeline's arguments: its defaults, over them the preset's, over them the command line's.
-
-    Raises:
-        InputError: for every value that a stage would refuse, before anything runs.
-    """
-    defaults = defaults_of(pipeline)
-    given = {name: getattr(options, name) for name in defaults if getattr(options, name) is not None}
-    dataset = given.get("dataset", defaults["dataset"])
-    arguments = {**defaults, **preset_arguments(options.preset, dataset), **given}
-    check_arguments(pipeline, arguments)
-    return arguments
-
-
 def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
     routers = preset_routers(options.preset)
     pipeline = make_pipeline(routers)
-    arguments = arguments_of(pipeline, options)
+    arguments = arguments_of(pipeline, options.preset, vars(options))
     run_id = new_run_id("moist")
     folder = options.home.resolve() / "runs" / run_id
     with store(options.home.resolve() / "store") as environment:
@@ -146,7 +184,7 @@ def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
 
 def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
     pipeline = make_pipeline(preset_routers(options.preset), Images(options.repository, options.tag))
-    arguments = arguments_of(pipeline, options)
+    arguments = arguments_of(pipeline, options.preset, vars(options))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(options.output), pipeline_parameters=arguments)
     say(f"Wrote {options.output}: {len(pipeline.pipeline_spec.root.dag.tasks)} tasks, preset {options.preset}.")

@@ -2,12 +2,14 @@
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
 from moist.errors import InputError
+from moist.presets import preset_arguments
+from moist.runtime.loops import planned_tasks
 from moist.runtime.stage import Stage, parse_settings
 from moist.runtime.task import settings_values
 
@@ -25,7 +27,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 def parameters_of(pipeline: Any) -> dict[str, Any]:
     """Name, type and default of a pipeline's parameters."""
     definitions = pipeline.pipeline_spec.root.input_definitions.parameters
-    return {name: MessageToDict(spec) for name, spec in definitions.items()}
+    return {name: MessageToDict(spec) for name, spec in sorted(definitions.items())}
 
 
 def defaults_of(pipeline: Any) -> dict[str, Any]:
@@ -38,16 +40,36 @@ def _default(spec: dict[str, Any]) -> Any:
     return int(value) if spec["parameterType"] == "NUMBER_INTEGER" and value is not None else value
 
 
+def arguments_of(pipeline: Any, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a pipeline's arguments: its defaults, over them the preset's, over them those given that are not None.
+
+    Raises:
+        InputError: for every value that a stage would refuse, before anything runs.
+    """
+    defaults = defaults_of(pipeline)
+    chosen = {name: given[name] for name in defaults if given.get(name) is not None}
+    dataset = chosen.get("dataset", defaults["dataset"])
+    arguments = {**defaults, **preset_arguments(preset, dataset), **chosen}
+    check_arguments(pipeline, arguments)
+    return arguments
+
+
 def stages_of(pipeline: Any) -> dict[str, Stage]:
-    """The stage that each of a pipeline's tasks runs, by task; importers and the like have none."""
+    """The stage that each of a pipeline's tasks runs, by task; importers, loops and the like have none."""
+    tasks = pipeline.pipeline_spec.root.dag.tasks
+    stages = {name: _stage_of(pipeline, task.component_ref.name) for name, task in tasks.items()}
+    return {name: stage for name, stage in stages.items() if stage is not None}
+
+
+def _stage_of(pipeline: Any, component: str) -> Stage | None:
     spec = pipeline.pipeline_spec
-    stages = {}
-    for name, task in spec.root.dag.tasks.items():
-        executor = spec.deployment_spec["executors"][spec.components[task.component_ref.name].executor_label]
-        if "container" in executor:
-            module = str(executor["container"]["command"][2]).removesuffix(".program")
-            stages[name] = importlib.import_module(f"{module}.settings").STAGE
-    return stages
+    label = spec.components[component].executor_label
+    executor = spec.deployment_spec["executors"][label] if label else {}
+    if "container" not in executor:
+        return None
+    module = str(executor["container"]["command"][2]).removesuffix(".program")
+    stage: Stage = importlib.import_module(f"{module}.settings").STAGE
+    return stage
 
 
 def producers_of(pipeline: Any) -> dict[str, set[str]]:
@@ -65,16 +87,12 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
         InputError: with one sentence for every setting that is not allowed.
     """
     problems: dict[str, None] = {}
-    tasks = pipeline.pipeline_spec.root.dag.tasks
-    for name, stage in stages_of(pipeline).items():
-        values = {}
-        for setting, given in tasks[name].inputs.parameters.items():
-            if given.component_input_parameter:
-                values[setting] = arguments[given.component_input_parameter]
-            elif given.HasField("runtime_value"):
-                values[setting] = MessageToDict(given.runtime_value.constant)
+    for task in planned_tasks(pipeline, arguments):
+        stage = _stage_of(pipeline, task.component)
+        if stage is None:
+            continue
         try:
-            parse_settings(stage.settings, settings_values(values))
+            parse_settings(stage.settings, settings_values(task.values))
         except InputError as error:
             problems[str(error)] = None
     if problems:

@@ -61,7 +61,15 @@ class RunRecord(BaseModel):
 def list_runs(store: Store) -> list[RunRecord]:
     """The records of all runs in the store, newest first."""
     found = [key for key in store.list(RUNS_URI) if key.count("/") == 1 and key.endswith(f"/{RECORD}")]
-    return sorted((_read(store, key.split("/")[0]) for key in found), key=lambda record: record.id, reverse=True)
+    return [_listed(store, run) for run in sorted((key.split("/")[0] for key in found), reverse=True)]
+
+
+def _listed(store: Store, run: str) -> RunRecord:
+    """One bad record shall not hide the others."""
+    try:
+        return _read(store, run)
+    except DamagedArtifactError:
+        return RunRecord(id=run, pipeline="", arguments={}, state="unreadable")
 
 
 def read_run(store: Store, run: str) -> RunRecord:

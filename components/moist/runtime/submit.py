@@ -1,0 +1,294 @@
+"""Commands for a cluster: submit the pipeline, rerun a component of it, list runs; watch a run to its end."""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler
+
+from moist.errors import InputError, MoistError
+from moist.presets import ALL_ROUTERS, preset_routers
+from moist.reports.results import Results
+from moist.reports.table import text_table
+from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, waits
+from moist.runtime.kubeflow import Images
+from moist.runtime.lineage import artifacts_under
+from moist.runtime.local_runner import RunFailedError, new_run_id
+from moist.runtime.pipeline_spec import arguments_of, check_arguments, defaults_of
+from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
+from moist.runtime.runs import LATEST, find_artifact
+from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
+from moist.runtime.terminal import columns, say, show, shown
+
+PipelineFactory = Callable[..., Any]
+DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
+"""Where Kubeflow keeps artifacts unless told otherwise."""
+FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+POLL_SECONDS = 5.0
+WATCH_ATTEMPTS = 30
+"""An outage of about ten minutes does not end the watching of a run, which goes on meanwhile."""
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A compiled pipeline with its arguments, and how Kubeflow shall run it."""
+
+    yaml: str
+    arguments: Mapping[str, Any]
+    experiment: str
+    service_account: str | None
+    root: str | None
+    keep_as: str | None
+
+
+def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
+    """`submit`: run the pipeline on a cluster; the exit code says how the run ended."""
+    routers = preset_routers(options.preset)
+    pipeline = make_pipeline(routers, Images(options.repository, options.tag))
+    arguments = arguments_of(pipeline, options.preset, vars(options))
+    if options.no_cache:
+        for task in pipeline.pipeline_spec.root.dag.tasks.values():
+            task.caching_options.enable_cache = False
+    cluster = connect(options.host, options.namespace, options.token_file)
+    return _run(cluster, pipeline, _submission(options, compiled(pipeline), arguments), options)
+
+
+def compiled(pipeline: Any) -> str:
+    """A pipeline's YAML."""
+    with tempfile.TemporaryDirectory(prefix="moist-") as folder:
+        path = Path(folder, "pipeline.yaml")
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text()
+
+
+def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
+    """`rerun --host`: as the local one, with the earlier run's artifacts imported where Kubeflow keeps them.
+
+    The store says where they are, since Kubeflow's API does not: so its endpoint must be in the environment here.
+    """
+    store = Store.from_environment()
+    cluster = connect(options.host, options.namespace, options.token_file)
+    earlier = _earlier(cluster, options.source)
+    config = earlier.runtime_config
+    names = [detail.display_name or "" for detail in _details(earlier)]
+    routers = ALL_ROUTERS if any("transformer" in name for name in names) else ALL_ROUTERS[:1]
+    pipeline = make_pipeline(routers, Images(options.repository, options.tag))
+    task = task_named(pipeline, options.stage)
+    root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
+    changes = {task: changed_settings(pipeline, task, options.set)}
+    tasks = tasks_to_rerun(pipeline, task, options.downstream)
+    again = rerun_of(pipeline, tasks, changes, artifacts_under(store, root))
+    given = (config.parameters if config else None) or {}
+    arguments = {name: given.get(name, default) for name, default in defaults_of(again.pipeline).items()}
+    check_arguments(again.pipeline, arguments)
+    check_imports(store, again)
+    say(f"{', '.join(again.tasks)} again, from {earlier.run_id}")
+    return _run(cluster, again.pipeline, _submission(options, again.yaml, arguments), options)
+
+
+def _earlier(cluster: Cluster, run: str) -> Any:
+    if run != LATEST:
+        return cluster.call("get_run", run_id=run)
+    runs = _listed(cluster, 1)
+    if not runs:
+        raise InputError(f"There is no run in Kubeflow at {cluster.host}.")
+    return cluster.call("get_run", run_id=runs[0].run_id)
+
+
+def runs_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
+    """`runs --host`: the newest runs that Kubeflow knows."""
+    cluster = connect(options.host, options.namespace, options.token_file)
+    rows = []
+    for run in _listed(cluster, options.limit):
+        seconds = (run.finished_at - run.created_at).total_seconds() if _ended(run) else None
+        started = run.created_at.isoformat(timespec="seconds") if run.created_at else "-"
+        parameters = (run.runtime_config.parameters if run.runtime_config else None) or {}
+        rows.append(
+            [
+                run.run_id,
+                run.display_name or "-",
+                (run.state or "unknown").lower(),
+                str(parameters.get("dataset", "-")),
+                started,
+                "-" if seconds is None else f"{seconds:.0f}",
+            ]
+        )
+    show(columns(["run", "name", "state", "data set", "started", "seconds"], rows))
+
+
+def _ended(run: Any) -> bool:
+    # Kubeflow gives the beginning of time as the end of a run that goes on.
+    return run.created_at is not None and run.finished_at is not None and run.finished_at > run.created_at
+
+
+def _listed(cluster: Cluster, count: int, **filters: Any) -> list[Any]:
+    listed = cluster.call(
+        "list_runs", page_size=count, sort_by="created_at desc", namespace=cluster.namespace, **filters
+    )
+    return listed.runs or []
+
+
+def _submission(options: argparse.Namespace, yaml: str, arguments: Mapping[str, Any]) -> Submission:
+    return Submission(
+        yaml, arguments, options.experiment, options.service_account, options.pipeline_root, options.keep_as
+    )
+
+
+def _run(cluster: Cluster, pipeline: Any, submission: Submission, options: argparse.Namespace) -> int:
+    """Create the run, watch it, and show what came out."""
+    run_id = create(cluster, submission)
+    link = cluster.link(run_id)
+    say(f"Run {run_id}: {link}")
+    if options.no_wait:
+        show(run_id)
+        return 0
+    try:
+        run = watch(cluster, run_id, task_names(pipeline))
+    except KeyboardInterrupt:
+        say(f"Interrupted. The run goes on: {link}")
+        return INTERRUPTED
+    except (AccessError, ClusterError) as error:
+        raise type(error)(f"{error} The run goes on: {link}") from None
+    if run.state != "SUCCEEDED":
+        raise RunFailedError(_failure(run, task_names(pipeline), link), 1)
+    if "evaluate" in task_names(pipeline).values():
+        _show_results(run_uri(pipeline, run_id, submission.root), run_id, options.home)
+    show(f"Run: {link}")
+    return 0
+
+
+def create(cluster: Cluster, submission: Submission) -> str:
+    """Create a run; returns its id. A request that was cut off is not sent twice if it did create the run."""
+    name = new_run_id("moist")
+    experiment = cluster.call("create_experiment", name=submission.experiment, namespace=cluster.namespace)
+    with tempfile.TemporaryDirectory(prefix="moist-") as folder:
+        package = Path(folder, "moist.yaml")
+        package.write_text(submission.yaml)
+        what = _kept(cluster, submission.keep_as, package, name) if submission.keep_as else {}
+        for wait in waits(4):
+            try:
+                run = cluster.call(
+                    "run_pipeline",
+                    experiment_id=experiment.experiment_id,
+                    job_name=name,
+                    params=dict(submission.arguments),
+                    pipeline_root=submission.root,
+                    service_account=submission.service_account,
+                    **(what or {"pipeline_package_path": str(package)}),
+                )
+                return str(run.run_id)
+            except ClusterError:
+                if wait is None:
+                    raise
+                time.sleep(wait)
+                created = _listed(cluster, 2, filter=_named(name))
+                if created:
+                    return str(created[0].run_id)
+    raise ClusterError(f"Kubeflow at {cluster.host} did not create the run.")
+
+
+def _named(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+
+
+def _kept(cluster: Cluster, pipeline: str, package: Path, version: str) -> dict[str, str]:
+    """Keep the pipeline in Kubeflow under a name, as a new version if it is there already."""
+    known = cluster.call("list_pipelines", namespace=cluster.namespace, filter=_named(pipeline)).pipelines
+    if known:
+        new = cluster.call(
+            "upload_pipeline_version",
+            pipeline_package_path=str(package),
+            pipeline_version_name=version,
+            pipeline_id=known[0].pipeline_id,
+        )
+        return {"pipeline_id": new.pipeline_id, "version_id": new.pipeline_version_id}
+    added = cluster.call(
+        "upload_pipeline",
+        pipeline_package_path=str(package),
+        pipeline_name=pipeline,
+        namespace=cluster.namespace,
+    )
+    versions = cluster.call("list_pipeline_versions", pipeline_id=added.pipeline_id, sort_by="created_at desc")
+    return {
+        "pipeline_id": added.pipeline_id,
+        "version_id": versions.pipeline_versions[0].pipeline_version_id,
+    }
+
+
+def task_names(pipeline: Any) -> dict[str, str]:
+    """What Kubeflow may call each task: its name in the DAG, and its display name."""
+    names = {}
+    for name, task in pipeline.pipeline_spec.root.dag.tasks.items():
+        names[name] = names[task.task_info.name or name] = name
+    return names
+
+
+def watch(cluster: Cluster, run_id: str, names: Mapping[str, str]) -> Any:
+    """Wait for a run to end, with a line for each change of a task's state; returns the run."""
+    seen: dict[str, str] = {}
+    with cluster.patient(WATCH_ATTEMPTS):
+        while True:
+            run = cluster.call("get_run", run_id=run_id)
+            for detail in _details(run):
+                task, state = names.get(detail.display_name or ""), detail.state or "PENDING"
+                if task is None or seen.get(task) == state:
+                    continue
+                again = " again" if seen.get(task) == "FAILED" else ""
+                seen[task] = state
+                say(f"{task}: {state.lower()}{again}{_duration(detail)}")
+            if run.state in FINAL_STATES:
+                return run
+            time.sleep(POLL_SECONDS)
+
+
+def _details(run: Any) -> list[Any]:
+    """A run's tasks, each once: of several attempts the last."""
+    found = (run.run_details.task_details if run.run_details else None) or []
+    dated = sorted(found, key=lambda detail: str(detail.create_time or ""))
+    return list({detail.display_name: detail for detail in dated}.values())
+
+
+def _duration(detail: Any) -> str:
+    if detail.state != "SUCCEEDED" or not (detail.start_time and detail.end_time):
+        return ""
+    return f" after {(detail.end_time - detail.start_time).total_seconds():.0f} s"
+
+
+def _failure(run: Any, names: Mapping[str, str], link: str) -> str:
+    failed = [detail for detail in _details(run) if detail.state == "FAILED" and detail.display_name in names]
+    errors = [(f"{names[detail.display_name]} failed", detail.error) for detail in failed] + [("", run.error)]
+    said = [": ".join(filter(None, (what, error and error.message))) for what, error in errors]
+    said = [sentence for sentence in said if sentence]
+    why = f" ({'; '.join(said)})" if said else ""
+    return f"The run ended as {run.state.lower()}{why}. Its logs: {link}"
+
+
+def run_uri(pipeline: Any, run_id: str, root: str | None) -> str:
+    """Under which URI Kubeflow keeps a run's artifacts."""
+    return f"{(root or DEFAULT_ROOT).rstrip('/')}/{pipeline.pipeline_spec.pipeline_info.name}/{run_id}"
+
+
+def _show_results(root: str, run_id: str, home: Path) -> None:
+    """Print the table, from the store if this machine reaches it; else say where it is."""
+    where = f"pipeline.py fetch {run_id} evaluate/report --root {root}"
+    if not store_is_configured():
+        say(f"The results are in {root}. With {ENDPOINT_VARIABLES[0]} and the keys set: {where}")
+        return
+    try:
+        store = Store.from_environment()
+        artifacts = artifacts_under(store, root)
+        _, _, metrics = find_artifact(artifacts, "evaluate/metrics")
+        _, _, page = find_artifact(artifacts, "evaluate/report")
+        results = Results.model_validate_json(store.get_bytes(f"{metrics.uri}/results.json"))
+        report = home.resolve() / "runs" / run_id / "report.html"
+        store.download(page.uri, report)
+    except MoistError as error:
+        say(f"The results could not be fetched from {root}: {error} Later: {where}")
+        return
+    show(f"\n{text_table(results)}\n\nReport: {shown(report)}")
