@@ -1,17 +1,23 @@
 """Runs a pipeline on this machine with kfp.local: the same DAG, the same programs, artifacts through a store."""
 
+import builtins
 import contextlib
 import hashlib
+import itertools
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from kfp import local
@@ -22,12 +28,18 @@ from moist.runtime import provenance
 from moist.runtime.artifacts import MANIFEST, write_json
 from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
 from moist.runtime.local_store import BUCKET
+from moist.runtime.loops import planned_tasks
 from moist.runtime.store import Store
-from moist.runtime.task import settings_values
+from moist.runtime.task import local_task_name, settings_values
 
 RECORD = "run.json"
 THREADS = {"OMP_WAIT_POLICY": "passive"}
 """Threads that spin while they wait make training up to twelve times slower when something else uses a core."""
+
+GRACE_SECONDS = 2.0
+
+LOOP_THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
+"""kfp.local runs two iterations of a loop at a time, so each gets half of the cores."""
 
 
 class RunFailedError(MoistError):
@@ -53,6 +65,9 @@ class LocalRun:
     total: int = 0
     say: Callable[[str], None] = print
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    children: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    failure: RunFailedError | None = None
     reused: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -73,8 +88,9 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
         RunFailedError: naming the task that failed, with its exit code.
     """
     run.store.ensure_bucket(BUCKET)
-    executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
-    run.total = sum("container" in executor for executor in executors)
+    spec = pipeline.pipeline_spec
+    executors = [spec.components[task.component].executor_label for task in planned_tasks(pipeline, arguments)]
+    run.total = sum("container" in spec.deployment_spec["executors"][label] for label in executors)
     record: dict[str, Any] = {
         "id": run.id,
         "pipeline": pipeline.pipeline_spec.pipeline_info.name,
@@ -93,7 +109,7 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
     keep("running")
     run.work.mkdir(parents=True, exist_ok=True)
     try:
-        with _handler_for(run), _quiet_kfp(run.work / "kfp.log"):
+        with _handler_for(run), _quiet_kfp(run.work / "kfp.log"), _stopping(run):
             local.init(
                 runner=local.SubprocessRunner(use_venv=False),
                 pipeline_root=str(run.work),
@@ -103,9 +119,9 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
     except KeyboardInterrupt:
         keep("interrupted")
         raise
-    except Exception:
+    except Exception as error:
         keep("failed")
-        raise
+        raise run.failure or error  # noqa: B904 - in a loop, kfp.local only says that something failed
     keep("succeeded")
 
 
@@ -122,8 +138,10 @@ def _task_handler(run: LocalRun) -> type:
         def run(self) -> status.Status:
             executor_input = json.loads(self.full_command[-1])
             output_file = Path(executor_input["outputs"]["outputFile"])
-            name, key = output_file.parent.name, cache_key(self.full_command, executor_input)
-            heading = f"[{len(run.tasks) + 1}/{run.total}] {name}"
+            name, key = local_task_name(output_file), cache_key(self.full_command, executor_input)
+            if run.failure is not None:
+                raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
+            heading = f"[{next(run.numbers)}/{run.total}] {name}"
             cached = _cached(run, key) if run.use_cache else None
             if cached is not None:
                 run.tasks[name] = {"state": "cached", "seconds": 0.0, **cached}
@@ -134,23 +152,37 @@ def _task_handler(run: LocalRun) -> type:
             began = time.monotonic()
             command = [sys.executable if part == "python3" else part for part in self.full_command]
             places = {CHECKPOINTS: f"s3://{BUCKET}/checkpoints", **os.environ}
-            environment = {**THREADS, **places, **self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
-            exit_code = subprocess.run(command, env=environment, check=False).returncode
+            threads = THREADS if name == output_file.parent.name else {**THREADS, **LOOP_THREADS}
+            environment = {**threads, **places, **self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
+            exit_code = _run_child(run, command, environment)
             seconds = round(time.monotonic() - began, 3)
             if exit_code != 0 or not output_file.exists():
                 run.tasks[name] = {"state": "failed", "seconds": seconds, "exit_code": exit_code}
                 # Raised, not returned: kfp.local would try again, but here nothing preempts, so it would fail again.
-                raise RunFailedError(
+                run.failure = run.failure or RunFailedError(
                     f"Task {name} failed with exit code {exit_code}; what it said is above. Finished tasks are kept: "
                     "run the same command again to go on from there.",
                     exit_code if exit_code > 0 else 1,
                 )
+                raise run.failure
             entry = {"run": run.id, "task": name, "output": json.loads(output_file.read_text())}
             run.tasks[name] = {"state": "succeeded", "seconds": seconds, **entry}
             run.store.put_bytes(_cache_uri(key), json.dumps(entry).encode())
             return status.Status.SUCCESS
 
     return StageHandler
+
+
+def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -> int:
+    with subprocess.Popen(command, env=environment) as child:
+        run.children.add(child)
+        try:
+            return child.wait()
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            run.children.discard(child)
 
 
 def cache_key(command: list[str], executor_input: dict[str, Any]) -> str:
@@ -201,6 +233,44 @@ def _handler_for(run: LocalRun) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_kfp(log: Path) -> Iterator[None]:
     """Keep kfp's own talk in a file: what the user sees is the stages' progress and ours."""
-    with log.open("w") as file, contextlib.redirect_stdout(file), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    logger, print_ = logging.getLogger(), builtins.print
+    level, handlers = logger.level, logger.handlers[:]
+    try:
+        with log.open("w") as file, contextlib.redirect_stdout(file), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        # kfp.local changes these around each task, and with two threads does not always put them back.
+        logger.level, logger.handlers[:], builtins.print = level, handlers, print_
+
+
+@contextlib.contextmanager
+def _stopping(run: LocalRun) -> Iterator[None]:
+    """A loop's tasks run in threads, which no interrupt reaches: end their processes too, and start no more."""
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end_children() -> None:
+        for child in list(run.children):
+            child.terminate()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        run.failure = run.failure or RunFailedError("The run was stopped.", 128 + number)
+        # A terminal's Ctrl-C reached them already, and a second one would disturb how they end.
+        later = threading.Timer(0.0 if number == signal.SIGTERM else GRACE_SECONDS, end_children)
+        later.daemon = True
+        later.start()
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -19,6 +19,8 @@ KFP_PARAMETERS = frozenset(
     {"accelerator_count", "accelerator_type", "cpu_limit", "cpu_request", "memory_limit", "memory_request"}
 )
 
+ITERATION = re.compile(r"-iteration-(\d+)$")
+
 CLUSTER_OUTPUT_FOLDER = "kfp_outputs"
 """The folder of the executor output on a cluster; elsewhere the folder has the task's name."""
 
@@ -157,12 +159,23 @@ def _from_executor_input(stage: Stage, text: str) -> Task:
 def _task_name(stage: Stage, output_file: Path, locations: dict[str, str]) -> str:
     """The task's name in its pipeline: a part of paths that kfp makes, differently on a cluster and in kfp.local."""
     if output_file.parent.name != CLUSTER_OUTPUT_FOLDER:
-        return output_file.parent.name or stage.name
+        return local_task_name(output_file) or stage.name
     for location in locations.values():
         found = re.search(r"/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$", location)
         if found:
             return found.group(1)
     return stage.name
+
+
+def local_task_name(output_file: Path) -> str:
+    """The name of a task of kfp.local; a loop's iterations, each with a folder above the task's, get different ones."""
+    iteration = [int(found[1]) for part in output_file.parts if (found := ITERATION.search(part))]
+    return iteration_name(output_file.parent.name, iteration)
+
+
+def iteration_name(task: str, iteration: Sequence[int]) -> str:
+    """A task's name with its place in the loops around it, outermost first: `train-mixture-0-2`."""
+    return "-".join([task, *map(str, iteration)])
 
 
 def _reference(artifact: _Artifact) -> InputReference:
