@@ -24,7 +24,7 @@ DEFAULT_IMAGES = Images()
 def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = DEFAULT_IMAGES) -> Any:
     """The MoIST DAG: a teacher, a mixture with each router, the upper bound, the controls, and the evaluation."""
 
-    @dsl.pipeline(name="moist", description="One expensive image classifier, turned into a routed set of cheap ones.")
+    @dsl.pipeline(name="moist", description="One expensive image classifier, turned into a routed set of cheap ones.")  # type: ignore[untyped-decorator]
     def moist(
         dataset: str = "digits",
         source: str = "bundled",
@@ -50,9 +50,9 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         gpu_count: str = "1",
         train_cpu: str = "4",
         train_memory: str = "16G",
-        node_selector: dict = {},  # noqa: B006 - kfp reads defaults, it never changes them
-        tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
-    ):
+        node_selector: dict[str, str] = {},  # noqa: B006 - kfp reads defaults, it never changes them
+        tolerations: list[dict[str, str]] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
+    ) -> None:
         training = Training(gpu_type, gpu_count, train_cpu, train_memory, node_selector, tolerations)
         learning = {"temperature": temperature, "teacher_weight": teacher_weight, "seed": seed}
 

@@ -9,7 +9,6 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,12 @@ def main() -> None:
     options = parser.parse_args()
     runs = []
     for seed in options.seeds:
-        began = time.monotonic()
         command = ["run", "--preset", options.preset, "--dataset", options.dataset, "--source", options.source]
         command += ["--seed", str(seed), "--home", str(options.home)]
         subprocess.run([sys.executable, str(ROOT / "pipeline.py"), *command], check=True, cwd=ROOT)
         newest = max((options.home / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime)
         results = json.loads((newest / "results.json").read_text())
-        runs.append({"seconds": round(time.monotonic() - began, 1), **without_paths(results)})
+        runs.append(without_paths(results))
     write(options.dataset, options.preset, runs)
 
 
@@ -73,6 +71,7 @@ def write(dataset: str, preset: str, runs: list[dict[str, Any]]) -> None:
         "runs": runs,
     }
     path = ROOT / "benchmarks" / "results" / f"{dataset}-{preset}.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     print(f"Wrote {path.relative_to(ROOT)}: {len(runs)} seeds")
 

@@ -12,7 +12,7 @@ from conftest import run_command
         (["--dataset", "imagenet", "--preset", "smoke"], "imagenet"),
         (["--joint-epochs", "0"], "Setting epochs=0 is not allowed"),
         (["--k", "-3"], "Setting k=-3 is not allowed"),
-        (["--temperature", "0"], "Setting temperature=0.0 is not allowed"),
+        (["--temperature", "0"], "is not allowed: input should be greater than 0"),
         (["--routing", "random"], "'soft', 'hard' or 'oracle'"),
         (["--teacher", "vgg"], "'resnet18' or 'small_resnet'"),
         (["--dataset", "cifar10", "--source", "/nowhere/at/all"], "/nowhere/at/all"),

@@ -4,7 +4,6 @@ import copy
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from moist.data import clusters as class_clusters
 from moist.data.dataset import load as load_dataset
