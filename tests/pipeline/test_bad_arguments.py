@@ -12,6 +12,7 @@ from conftest import run_command
         (["--dataset", "imagenet", "--preset", "smoke"], "imagenet"),
         (["--joint-epochs", "0"], "Setting epochs=0 is not allowed"),
         (["--k", "-3"], "Setting k=-3 is not allowed"),
+        (["--k", "1"], "Setting k=1 is not allowed: must be 0, or at least 2"),
         (["--temperature", "0"], "is not allowed: input should be greater than 0"),
         (["--routing", "random"], "'soft', 'hard' or 'oracle'"),
         (["--teacher", "vgg"], "'resnet18' or 'small_resnet'"),

@@ -1,5 +1,6 @@
 """Progress on the terminal: a bar an epoch where somebody watches, a plain line an epoch where only a log does."""
 
+import shutil
 import sys
 from typing import Any
 
@@ -17,6 +18,7 @@ class TerminalProgress:
     def epoch_begins(self, epoch: int, epochs: int, images: int) -> None:
         self._heading = f"{self._stage} epoch {epoch}/{epochs}"
         if sys.stderr.isatty():
+            width = shutil.get_terminal_size((100, 24)).columns
             self._bar = tqdm(
                 total=images, desc=self._heading, unit="img", unit_scale=True, dynamic_ncols=True, leave=True
             )
@@ -29,7 +31,9 @@ class TerminalProgress:
     def epoch_ended(self, values: dict[str, float]) -> None:
         shown = ", ".join(_shown(name, value) for name, value in values.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(shown)
+            # The bar itself shows the speed.
+            told = [_shown(name, value) for name, value in values.items() if name != "images_per_second"]
+            self._bar.set_postfix_str(", ".join(told))
             self._bar.close()
             self._bar = None
         else:
