@@ -19,9 +19,7 @@ class TerminalProgress:
         self._heading = f"{self._stage} epoch {epoch}/{epochs}"
         if sys.stderr.isatty():
             width = shutil.get_terminal_size((100, 24)).columns
-            self._bar = tqdm(
-                total=images, desc=self._heading, unit="img", unit_scale=True, dynamic_ncols=True, leave=True
-            )
+            self._bar = tqdm(total=images, desc=self._heading, unit="img", unit_scale=True, ncols=width)
 
     def advanced(self, images: int, loss: float, accuracy: float) -> None:
         if self._bar is not None:
