@@ -41,6 +41,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
         prog="pipeline.py", description="MoIST as a Kubeflow pipeline.", allow_abbrev=False
     )
     commands = parser.add_subparsers(title="commands", required=True)
+    parameters = parameters_of(make_pipeline())
 
     def command(name: str, function: Callable[..., Any], help_: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", allow_abbrev=False)
@@ -50,12 +51,12 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     run = command("run", _run, "run the pipeline on this machine")
     run.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
     _add_home(run)
-    _add_arguments(run, make_pipeline)
+    _add_arguments(run, parameters)
 
     compile_ = command("compile", _compile, "write the pipeline's YAML for Kubeflow")
     compile_.add_argument("--output", type=Path, default=Path("moist.yaml"), metavar="FILE", help="[moist.yaml]")
     _add_images(compile_)
-    _add_arguments(compile_, make_pipeline)
+    _add_arguments(compile_, parameters)
 
     sent = command("submit", submit.submit_command, "run the pipeline on a Kubeflow cluster and wait for it")
     _add_cluster(sent, required=True)
@@ -64,7 +65,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     sent.add_argument("--gpus", dest="gpu_count", type=_count, metavar="N", help="GPUs a training task; 0: on CPUs")
     _add_home(sent)
     _add_images(sent)
-    _add_arguments(sent, make_pipeline)
+    _add_arguments(sent, parameters)
 
     runs = command("runs", _here_or_there(history.runs_command, submit.runs_on_cluster), "list runs, newest first")
     runs.add_argument("--limit", type=int, default=20, metavar="N", help="how many of a cluster's runs [20]")
@@ -150,10 +151,10 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", default=Images().tag, help=f"the images' tag [{Images().tag}]")
 
 
-def _add_arguments(parser: argparse.ArgumentParser, make_pipeline: PipelineFactory) -> None:
+def _add_arguments(parser: argparse.ArgumentParser, parameters: dict[str, Any]) -> None:
     parser.add_argument("--preset", choices=PRESETS, default="quick", help="a named set of arguments [quick]")
     group = parser.add_argument_group("pipeline arguments", "each overrides the preset")
-    for name, spec in parameters_of(make_pipeline()).items():
+    for name, spec in parameters.items():
         kind = spec["parameterType"]
         group.add_argument(f"--{name.replace('_', '-')}", metavar=kind.rsplit("_", 1)[-1], type=_reader(kind))
 

@@ -49,7 +49,8 @@ def arguments_of(pipeline: Any, preset: str, given: Mapping[str, Any]) -> dict[s
     defaults = defaults_of(pipeline)
     chosen = {name: given[name] for name in defaults if given.get(name) is not None}
     dataset = chosen.get("dataset", defaults["dataset"])
-    arguments = {**defaults, **preset_arguments(preset, dataset), **chosen}
+    named = {name: value for name, value in preset_arguments(preset, dataset).items() if name in defaults}
+    arguments = {**defaults, **named, **chosen}
     check_arguments(pipeline, arguments)
     return arguments
 
