@@ -61,6 +61,9 @@ class Row(_Frozen):
     confusion: list[list[int]] = Field(description="(classes, classes): rows true class, columns predicted")
     reliability: Reliability
     routing: Routing | None = None
+    right_alone: dict[str, int] = Field(
+        default={}, description="by the other row's key: images that this model got right and the other one wrong"
+    )
     note: str = ""
 
 

@@ -16,10 +16,11 @@ def verdicts(results: Results) -> list[str]:
 
 def caveat(results: Results) -> str:
     """What the ± in the verdicts is, and what it leaves out."""
+    paired = all(row.right_alone for row in results.rows if row.role in ("mixture", "control"))
+    how = "over the images that only one of the two models got right" if paired else "the two taken as independent"
     return (
-        f"One seed and {results.data.test:,} held-out images: ± is the binomial standard error of a difference, "
-        "the two models taken as independent. The spread over seeds comes on top, and a difference below twice its "
-        "error settles nothing."
+        f"One seed and {results.data.test:,} held-out images: ± is the standard error of a difference, {how}. The "
+        "spread over seeds comes on top, and a difference below twice its error settles nothing."
     )
 
 
@@ -57,5 +58,16 @@ def _difference(points: float, mixture: Row, control: Row, images: int) -> str:
     against = f"{name} ({100 * control.accuracy:.2f} %)"
     if points == 0:
         return f"level with {against}"
-    error = 100 * math.hypot(standard_error(mixture.accuracy, images), standard_error(control.accuracy, images))
+    error = 100 * _error(mixture, control, images)
     return f"{abs(points):.2f} ± {error:.2f} points {'above' if points > 0 else 'below'} {against}"
+
+
+def _error(mixture: Row, control: Row, images: int) -> float:
+    """Standard error of the difference of two accuracies on the same images, 0-1.
+
+    Paired where the disagreements are known: sqrt(n10 + n01 - (n10 - n01)^2 / n) / n, as in McNemar 1947.
+    """
+    if control.key in mixture.right_alone and mixture.key in control.right_alone:
+        ours, theirs = mixture.right_alone[control.key], control.right_alone[mixture.key]
+        return math.sqrt(max(0.0, ours + theirs - (ours - theirs) ** 2 / images)) / images
+    return math.hypot(standard_error(mixture.accuracy, images), standard_error(control.accuracy, images))

@@ -42,5 +42,5 @@ class TerminalProgress:
 def _shown(name: str, value: float) -> str:
     if name == "images_per_second":
         return f"{value:,.0f} images/s"
-    label = name.replace("_", " ")
+    label = "validation" if name == "validation_accuracy" else name.replace("_", " ")
     return f"{label} {value:.2%}" if name.endswith("accuracy") else f"{label} {value:.4f}"

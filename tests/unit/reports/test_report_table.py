@@ -2,6 +2,7 @@
 
 import pytest
 from example_results import example_results
+from moist.reports.results import Row
 from moist.reports.table import WIDTH, markdown_table, table_lines, text_table
 from moist.reports.verdict import caveat, standard_error, verdicts
 
@@ -112,3 +113,19 @@ def test_missing_numbers_are_dashes() -> None:
     text = text_table(results.model_copy(update={"rows": rows}))
     assert "nan" not in text.lower()
     assert text.count("–") >= 3 * len(rows)
+
+
+def test_the_error_is_paired_where_the_disagreements_are_known() -> None:
+    results = example_results(mixture=0.86, same_budget=0.85, same_cost=0.85)
+
+    def with_disagreements(row: Row) -> Row:
+        if row.key == "mixture":
+            return row.model_copy(update={"right_alone": {"same_budget": 300, "same_cost": 300}})
+        return row.model_copy(update={"right_alone": {"mixture": 200}}) if row.role == "control" else row
+
+    paired = results.model_copy(update={"rows": [with_disagreements(row) for row in results.rows]})
+    # sqrt(300 + 200 - 100^2 / 10,000) / 10,000 = 0.223 points; taken as independent it would be 0.50.
+    assert "1.00 ± 0.22 points above" in verdicts(paired)[0]
+    assert "only one of the two models" in caveat(paired)
+    assert "1.00 ± 0.50 points above" in verdicts(results)[0]
+    assert "taken as independent" in caveat(results)

@@ -86,10 +86,17 @@ def measure_rows(
     batches = {size: channels_last(images.view(indices, 0)) for size, indices in first.items()}
     runners = {item.key: _runner(item, images, precision) for item in candidates}
     timings = latency.measure(runners, batches, latency_seconds)
-    return [
-        _row(item, data, images, precision, batch_size, [Latency(**vars(timing)) for timing in timings[item.key]])
-        for item in candidates
-    ]
+    rows, right = [], {}
+    for item in candidates:
+        latencies = [Latency(**vars(timing)) for timing in timings[item.key]]
+        row, right[item.key] = _row(item, data, images, precision, batch_size, latencies)
+        rows.append(row)
+    return [row.model_copy(update={"right_alone": _right_alone(row.key, right)}) for row in rows]
+
+
+def _right_alone(key: str, right: dict[str, Tensor]) -> dict[str, int]:
+    """How often one model was right, bool (N,), where another was wrong: what a paired comparison needs."""
+    return {other: int((right[key] & ~right[other]).sum()) for other in right if other != key}
 
 
 def _runner(candidate: Candidate, images: Images, precision: Precision) -> Callable[[Tensor], Tensor]:
@@ -118,14 +125,15 @@ def _row(
     precision: Precision,
     batch_size: int,
     timings: list[Latency],
-) -> Row:
+) -> tuple[Row, Tensor]:
+    """A model's row, and which held-out images it got right: bool (N,)."""
     classes, labels, model = len(data.classes), images.labels.cpu(), candidate.model
     if isinstance(model, Mixture):
         logits, routing = _routed(candidate, model, images, precision, batch_size)
     else:
         logits, routing = evaluation.predict(model, images, precision, batch_size=batch_size), None
     spent = cost(model, data.shape)
-    return Row(
+    row = Row(
         key=candidate.key,
         label=candidate.label,
         role=LABELS[candidate.key][1],
@@ -145,6 +153,7 @@ def _row(
         if candidate.architecture == "oracle"
         else "",
     )
+    return row, logits.argmax(1) == labels
 
 
 def _routed(
