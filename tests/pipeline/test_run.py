@@ -62,6 +62,15 @@ def test_every_row_of_the_table_is_there(results: Results) -> None:
     ]
 
 
+def test_the_report_names_what_went_in(smoke_run: FinishedRun, results: Results) -> None:
+    assert {line["name"] for line in results.lineage} == {"dataset", "clusters", *(row.key for row in results.rows)}
+    page = (smoke_run.folder / "report.html").read_text()
+    for line in results.lineage:
+        assert line["uri"].startswith(f"s3://moist/runs/{smoke_run.id}/")
+        assert line["uri"] in page
+        assert line["digest"].startswith("sha256:")
+
+
 def test_the_mixture_pays_for_its_router_and_the_controls_match_it(results: Results) -> None:
     rows = {row.key: row for row in results.rows}
     mixture, student = rows["mixture"], rows["student"]

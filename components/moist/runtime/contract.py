@@ -56,6 +56,8 @@ class Running:
 
     identity: str
     """Digest of what the outputs depend on: stage, versions, settings, inputs. The same for a task that is retried."""
+    inputs: Records = field(default_factory=dict)
+    """Where each input came from, and its digest."""
     after_success: list[Callable[[], None]] = field(default_factory=list)
     """Called once all outputs are where they belong."""
 
@@ -102,7 +104,7 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
         inputs, records = _bring_all(task, stage, workspace)
         staged = {name: workspace / "out" / name for name in stage.outputs}
         (workspace / "out").mkdir()
-        running = Running(_identity(stage, task, records))
+        running = Running(_identity(stage, task, records), records)
         token = RUNNING.set(running)
         try:
             count = processes.wanted(stage)

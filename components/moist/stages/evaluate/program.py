@@ -11,8 +11,8 @@ from moist.reports.html import html_report
 from moist.reports.results import Clustering, Curve, Data, Results
 from moist.reports.table import markdown_table
 from moist.runtime import provenance
-from moist.runtime.artifacts import read_manifest, write_json
-from moist.runtime.contract import Metadata, main
+from moist.runtime.artifacts import InputRecord, read_manifest, write_json
+from moist.runtime.contract import RUNNING, Metadata, main
 from moist.stages.evaluate.measure import Candidate, load_candidates, measure_rows
 from moist.stages.evaluate.settings import STAGE, Settings
 from moist.training.precision import choose_device
@@ -85,14 +85,17 @@ def _curves(candidates: list[Candidate]) -> list[Curve]:
 
 
 def _lineage(folders: dict[str, Path]) -> list[dict[str, str]]:
+    """What went in: where it came from if the stage runs as a task, and what its manifest says."""
+    running = RUNNING.get()
     lines = []
     for name, folder in folders.items():
         manifest = read_manifest(folder, name)
+        record = running.inputs.get(name) if running else None
         lines.append(
             {
                 "name": name,
                 "stage": manifest.stage,
-                "uri": str(folder),
+                "uri": record.uri if isinstance(record, InputRecord) else str(folder),
                 "digest": manifest.digest,
                 "code version": manifest.code_version,
                 "seconds": f"{manifest.seconds:.1f}",
