@@ -1,0 +1,90 @@
+"""What the MoDE pipeline measures, as its stages hand it on; free of torch, so that comparing needs none."""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from moist.errors import DamagedArtifactError
+from moist.mode.probing import Probe
+
+FILE = "results.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Architecture(_Frozen):
+    """Which mixture: one expert alone, or several under a gate."""
+
+    gate: Literal["single", "dense", "sparse"]
+    experts: int
+    top_k: int
+    hidden: int
+
+    @property
+    def label(self) -> str:
+        """For tables: `single`, `dense, 2 experts`, `sparse, 2 of 10 experts`."""
+        if self.gate == "single":
+            return "single"
+        many = f"{self.top_k} of {self.experts}" if self.gate == "sparse" else f"{self.experts}"
+        return f"{self.gate}, {many} experts"
+
+
+class NarrowVision(_Frozen):
+    """Fig 1 for one alpha."""
+
+    share: list[list[float | None]] = Field(
+        description="(subsets, experts): of the gradient of the subset that an expert dominates, each expert's part, "
+        "mean norms over epochs and seeds; rows sum to 1"
+    )
+    own_share: list[float | None] = Field(
+        description="a subset's share on its own expert, mean over subsets, for each of `epochs`"
+    )
+    epochs: list[int]
+
+
+class VariantResults(_Frozen):
+    """One architecture on one table: S seeds x V alphas."""
+
+    architecture: Architecture
+    training: dict[str, Any] = Field(description="epochs, batch_size, learning_rate, ...")
+    alphas: list[float]
+    seeds: list[int]
+    test: list[list[float]] = Field(description="(S, V): accuracy on the test rows, 0-1, at the kept epoch")
+    validation: list[list[float]] = Field(description="(S, V)")
+    kept_epoch: list[list[int]] = Field(description="(S, V): 1 to epochs")
+    narrow_vision: list[NarrowVision] = Field(default=[], description="one an alpha; empty if not measured")
+    probes: list[list[Probe]] = Field(default=[], description="(V, S): on the test rows; empty before probing")
+    seconds: float = Field(description="of training, all seeds and alphas together")
+
+
+class TableResults(_Frozen):
+    """Everything measured on one table."""
+
+    table: str
+    rows: int
+    features: int
+    classes: list[str]
+    notes: list[str]
+    variants: list[VariantResults]
+
+
+ResultsT = TypeVar("ResultsT", bound=BaseModel)
+
+
+def write_results(results: BaseModel, folder: Path) -> None:
+    """Write `results.json` into a folder, which is made if needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(results.model_dump_json() + "\n", "utf-8")
+
+
+def read_results(kind: type[ResultsT], folder: Path) -> ResultsT:
+    """Read what write_results wrote. Raises DamagedArtifactError."""
+    try:
+        return kind.model_validate_json((folder / FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DamagedArtifactError(
+            f"{folder / FILE} does not hold {kind.__name__} ({str(error).splitlines()[0]}); rerun its stage."
+        ) from None

@@ -1,0 +1,1 @@
+"""Pipelines besides the MoIST one, which is pipeline.py itself."""

@@ -1,0 +1,119 @@
+"""MoDE as a Kubeflow pipeline: every table and every mixture in a loop each, then one comparison with the paper."""
+
+from typing import Any
+
+from kfp import dsl
+
+from moist.errors import InputError
+from moist.runtime.kubeflow import Images
+from moist.runtime.scheduling import on_cpu
+from moist.stages.compare.component import compare
+from moist.stages.prepare_table.component import prepare_table
+from moist.stages.probe_experts.component import probe_experts
+from moist.stages.train_mixture.component import train_mixture
+
+DEFAULT_IMAGES = Images()
+TWO = "0, 0.01, 0.1"
+"""The plain mixture, and the two strengths that the paper uses on tables."""
+
+WIDE = "0, 0.001, 0.01, 0.1, 1, 10, 100"
+"""Those of Fig 4, which holds those of Tables 3 and 6 and of Figs 1 and 3 too."""
+
+
+def variant(model: str, alphas: str = TWO, narrow_vision: str = "skip") -> dict[str, str]:
+    """One item of the loop over mixtures; text only, since kfp takes every field of a loop's item for text."""
+    return {"model": model, "alphas": alphas, "narrow_vision": narrow_vision}
+
+
+VARIANTS = [
+    variant("dense-2", WIDE, "measure"),
+    variant("sparse-10-2"),
+    variant("dense-8"),
+    variant("dense-4"),
+    variant("single", "0"),
+]
+"""Table 3's five columns, Table 7's three numbers of experts, and Fig 4; the slowest first, so that none is last."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "runs": 2,
+        "epochs": 2,
+        "variants": [
+            variant("dense-2", "0, 0.01, 100", "measure"),
+            variant("sparse-10-2", "0, 0.01"),
+            variant("single", "0"),
+        ],
+    },
+    "quick": {},
+    "paper": {
+        "tables": [
+            "isolet",
+            "mfeat-karhunen",
+            "mfeat-factors",
+            "optdigits",
+            "satimage",
+            "first-order-theorem-proving",
+            "artificial-characters",
+        ]
+    },
+}
+"""Named sets of arguments; what one does not name keeps the pipeline's default."""
+
+
+def preset_arguments(preset: str) -> dict[str, Any]:
+    """The arguments of a preset. Raises InputError for an unknown one."""
+    if preset not in PRESETS:
+        raise InputError(f"The mode pipeline has no preset {preset!r}; it has {', '.join(PRESETS)}.")
+    return PRESETS[preset]
+
+
+def mode_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
+    """The MoDE DAG: each table's mixtures, trained for all seeds and strengths at once, and their experts probed."""
+
+    @dsl.pipeline(name="mode", description="Mixtures of experts with mutual distillation, beside the paper.")  # type: ignore[untyped-decorator]
+    def mode(
+        tables: list[str] = ["digits"],  # noqa: B006 - kfp reads defaults, it never changes them
+        target: str = "",
+        variants: list[dict[str, str]] = VARIANTS,
+        runs: int = 10,
+        seed: int = 0,
+        epochs: int = 60,
+        batch_size: int = 64,
+        hidden: int = 16,
+        optimizer: str = "adam",
+        learning_rate: float = 5e-3,
+        weight_decay: float = 0.0,
+        scaling: str = "standard",
+        space: str = "logits",
+        balance: float = 0.0,
+        candidates: str = "0.01, 0.1",
+        shown: str = "0, 0.01, 100",
+    ) -> None:
+        with dsl.ParallelFor(items=tables, name="tables") as source:
+            table = prepare_table(source=source, target=target)
+            on_cpu(table, "Prepare table")
+            with dsl.ParallelFor(items=variants, name="variants") as one:
+                trained = train_mixture(
+                    model=one.model,
+                    alphas=one.alphas,
+                    narrow_vision=one.narrow_vision,
+                    runs=runs,
+                    seed=seed,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    hidden=hidden,
+                    optimizer=optimizer,
+                    learning_rate=learning_rate,
+                    weight_decay=weight_decay,
+                    scaling=scaling,
+                    space=space,
+                    balance=balance,
+                    table=table.outputs["table"],
+                )
+                on_cpu(trained, "Train mixtures")
+            probed = probe_experts(table=table.outputs["table"], mixtures=dsl.Collected(trained.outputs["mixtures"]))
+            on_cpu(probed, "Probe experts")
+        compared = compare(candidates=candidates, shown=shown, tables=dsl.Collected(probed.outputs["results"]))
+        on_cpu(compared, "Compare with the paper")
+
+    return images.use_in(mode)

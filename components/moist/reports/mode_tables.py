@@ -1,0 +1,200 @@
+"""The MoDE paper's tables from a run, the paper's own figures beside them, for the page, the terminal and Markdown."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from moist.mode.comparison import Choice, Comparison, TableLine, points, probed, probes
+from moist.mode.paper import TABLE_3, TABLE_6, TABLE_7, Printed, PrintedProbe
+from moist.mode.probing import Probe
+from moist.mode.results import TableResults
+from moist.mode.statistics import Summary
+from moist.reports.html import Table
+from moist.reports.labels import MISSING, fixed, printable
+
+PAPER = "paper"
+"""The mark of a row that is the paper's."""
+
+
+def claims_table(comparison: Comparison) -> Table:
+    """What the paper says, what was found, and whether it holds; one mark a verdict."""
+    rows = [[claim.claim, claim.here, claim.verdict] for claim in comparison.claims]
+    marks = [claim.verdict.replace(" ", "-") for claim in comparison.claims]
+    return Table(["the paper", "here", ""], rows, marks)
+
+
+def table_3(comparison: Comparison) -> Table:
+    """Accuracies in percent, mean and standard deviation; differences in points with their 95% intervals."""
+    headings = ["table", "single"]
+    for gate in ("dense", "sparse"):
+        headings += [f"{gate} MoE", f"{gate} MoDE", "MoDE − MoE", "α"]
+    rows, marks = [], []
+    for line in comparison.lines:
+        cells = [f"{printable(line.table)}, here", spread(line.single)]
+        for gate in ("dense", "sparse"):
+            choice = line.of(gate)
+            cells += _chosen(choice) if choice else [MISSING] * 4
+        rows.append(cells)
+        marks.append("")
+        if line.paper:
+            printed = TABLE_3[line.paper]
+            cells = [f"{line.paper}, paper", said(printed.single)]
+            for moe, mode in ((printed.dense_moe, printed.dense_mode), (printed.sparse_moe, printed.sparse_mode)):
+                cells += [said(moe), said(mode), f"{100 * (mode[0] - moe[0]):+.2f}", "0.01 or 0.1"]
+            rows.append(cells)
+            marks.append(PAPER)
+    return Table(headings, rows, marks)
+
+
+def table_7(comparison: Comparison) -> Table | None:
+    """As table_3, for dense mixtures of more experts; None where there is only one number of experts."""
+    counts = sorted({choice.architecture.experts for line in comparison.lines for choice in line.dense})
+    if len(counts) < 2:
+        return None
+    headings = ["table"]
+    for count in counts:
+        headings += [f"{count} experts: MoE", "MoDE", "MoDE − MoE"]
+    rows, marks = [], []
+    for line in comparison.lines:
+        by_count = {choice.architecture.experts: choice for choice in line.dense}
+        rows.append([f"{printable(line.table)}, here"])
+        for count in counts:
+            rows[-1] += _chosen(by_count[count])[:3] if count in by_count else [MISSING] * 3
+        marks.append("")
+        if line.paper:
+            rows.append([f"{line.paper}, paper"])
+            for count in counts:
+                printed = TABLE_7[line.paper].get(count)
+                rows[-1] += _printed_pair(*printed) if printed else [MISSING] * 3
+            marks.append(PAPER)
+    return Table(headings, rows, marks)
+
+
+def table_6(tables: Sequence[TableResults], shown: Sequence[float]) -> Table | None:
+    """Expert probing at each strength: means over seeds beside the paper's one run; None where nothing was probed."""
+    analysed = probed(tables)
+    if analysed is None:
+        return None
+    variant = analysed[1]
+    ours = {alpha: found for alpha in shown if (found := probes(variant, alpha))}
+    if not ours:
+        return None
+    paper = variant.architecture.experts == 2
+    headings = ["metric"]
+    for alpha in ours:
+        headings += [f"α = {alpha:g}, here"] + (["paper"] if paper and alpha in TABLE_6 else [])
+    rows = []
+    for label, mine, theirs in _METRICS:
+        cells = [label]
+        for alpha, found in ours.items():
+            cells.append(mine(found))
+            if paper and alpha in TABLE_6:
+                cells.append(theirs(TABLE_6[alpha]))
+        rows.append(cells)
+    return Table(headings, rows)
+
+
+def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Sequence[float]) -> str:
+    """Everything as Markdown, columns lined up, so that it also reads well on a terminal."""
+    runs = len(comparison.seeds)
+    parts = [
+        "# MoDE on " + ", ".join(printable(line.table) for line in comparison.lines),
+        f"Accuracy on the test rows in percent, mean ± standard deviation of {runs} run{'s' if runs > 1 else ''}; "
+        "differences in points, paired by seed, with 95% intervals. α is chosen on validation rows.",
+        *(f"{printable(line.table)}: {line.paper_note}." for line in comparison.lines if line.paper_note),
+        "## Table 3: one expert, MoE and MoDE",
+        _markdown(table_3(comparison)),
+    ]
+    seven, six = table_7(comparison), table_6(tables, shown)
+    if seven is not None:
+        parts += ["## Table 7: more experts, dense gate", _markdown(seven)]
+    if six is not None:
+        parts += [f"## Table 6: expert probing on {printable(_analysed(tables))}", _markdown(six)]
+    parts += ["## What holds", _markdown(claims_table(comparison))]
+    return "\n\n".join(parts) + "\n"
+
+
+def spread(summary: Summary | None) -> str:
+    """An accuracy in percent: `94.98 ± 1.43`."""
+    if summary is None:
+        return MISSING
+    return fixed(100 * summary.mean, 2) + ("" if summary.std is None else f" ± {100 * summary.std:.2f}")
+
+
+def said(printed: Printed) -> str:
+    """The paper's, likewise."""
+    return f"{100 * printed[0]:.2f} ± {100 * printed[1]:.2f}"
+
+
+def _chosen(choice: Choice) -> list[str]:
+    return [spread(choice.moe), spread(choice.mode), points(choice.difference), f"{choice.alpha:g}"]
+
+
+def _printed_pair(moe: Printed, mode: Printed) -> list[str]:
+    return [said(moe), said(mode), f"{100 * (mode[0] - moe[0]):+.2f}"]
+
+
+def _analysed(tables: Sequence[TableResults]) -> str:
+    found = probed(tables)
+    return found[0].table if found else ""
+
+
+def _percent(found: Sequence[Probe], name: str) -> str:
+    values = [value for probe in found if (value := getattr(probe, name)) is not None]
+    return spread(Summary.of(values)) if values else MISSING
+
+
+def _domains(found: Sequence[Probe]) -> str:
+    """Accuracy on its own domain of the worse and of the better expert: experts have no order over seeds."""
+    pairs = [sorted(value for value in probe.domain_accuracy if value is not None) for probe in found]
+    low, high = ([pair[side] for pair in pairs if pair] for side in (0, -1))
+    return f"{100 * np.mean(low):.2f}, {100 * np.mean(high):.2f}" if low else MISSING
+
+
+def _mean(found: Sequence[Probe], name: str) -> str:
+    return fixed(float(np.mean([getattr(probe, name) for probe in found])), 1)
+
+
+_Metric = tuple[str, Callable[[Sequence[Probe]], str], Callable[[PrintedProbe], str]]
+_METRICS: tuple[_Metric, ...] = (
+    ("accuracy", lambda found: _percent(found, "accuracy"), lambda printed: f"{100 * printed.accuracy:.2f}"),
+    (
+        "accuracy, gate masked",
+        lambda found: _percent(found, "masked_accuracy"),
+        lambda printed: f"{100 * printed.masked_accuracy:.2f}",
+    ),
+    (
+        "experts on their own domain",
+        _domains,
+        lambda printed: ", ".join(f"{100 * value:.2f}" for value in sorted(printed.domain_accuracy)),
+    ),
+    ("gate's inclination", lambda found: _percent(found, "inclination"), lambda p: f"{100 * p.inclination:.2f}"),
+    (
+        "recognition accuracy",
+        lambda found: _percent(found, "recognition_accuracy"),
+        lambda printed: f"{100 * printed.recognition_accuracy:.2f}",
+    ),
+    ("expert consistency", lambda found: _percent(found, "consistency"), lambda p: f"{100 * p.consistency:.2f}"),
+    ("type 1 errors", lambda found: _mean(found, "type_1_errors"), lambda p: _wrong(p)),
+    ("type 2 errors", lambda found: _mean(found, "type_2_errors"), lambda p: str(p.recognisable - p.recognised)),
+    ("test rows", lambda found: f"{found[0].inputs}", lambda printed: "400"),
+)
+
+
+def _wrong(printed: PrintedProbe) -> str:
+    return str(400 - printed.recognisable)
+
+
+def _markdown(table: Table) -> str:
+    lines = [[cell.replace("|", "\\|") or " " for cell in row] for row in (table.headings, *table.rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(table.headings))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )
+
+
+def notes(line: TableLine) -> list[str]:
+    """What a reader should know of a table."""
+    about = f"{printable(line.table)}: {line.rows:,} rows, {line.features} features, {line.classes} classes."
+    return [about, *([f"{line.paper_note[0].upper()}{line.paper_note[1:]}."] if line.paper_note else []), *line.notes]

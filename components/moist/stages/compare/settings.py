@@ -1,0 +1,50 @@
+"""compare's settings, inputs and outputs."""
+
+import math
+
+from pydantic import Field, field_validator
+
+from moist.runtime.kinds import TABLE_RESULTS
+from moist.runtime.stage import Port, Stage, StageSettings
+
+
+class Settings(StageSettings):
+    """Which distillation strengths are compared."""
+
+    candidates: str = Field(
+        "0.01, 0.1",
+        description="distillation strengths among which validation chooses MoDE's, each above 0, divided by commas",
+    )
+    shown: str = Field(
+        "0, 0.01, 100", description="distillation strengths of Table 6 and Figs 1 and 3, divided by commas"
+    )
+
+    @field_validator("candidates", "shown")
+    @classmethod
+    def _numbers(cls, text: str) -> str:
+        values = [float(part) for part in text.split(",")]
+        if any(not (math.isfinite(value) and value >= 0) for value in values):
+            raise ValueError("each must be a number, 0 or more")
+        return text
+
+    @property
+    def choose_from(self) -> list[float]:
+        return [float(part) for part in self.candidates.split(",")]
+
+    @property
+    def show(self) -> list[float]:
+        return [float(part) for part in self.shown.split(",")]
+
+
+STAGE = Stage(
+    name="compare",
+    summary="Lay what was measured on all tables beside the MoDE paper: tables, differences, plots, what holds.",
+    settings=Settings,
+    inputs={"tables": Port(TABLE_RESULTS.kind, "Metrics", "the results of each table", many=True)},
+    outputs={
+        "metrics": Port("comparison", "Metrics", "every figure of the tables"),
+        "text": Port("tables", "Markdown", "the tables as text"),
+        "report": Port("report", "HTML", "the report: one self-contained page"),
+    },
+    image="slim",
+)
