@@ -1,5 +1,6 @@
 """The whole pipeline on this machine: what it prints, what it leaves, what it reuses, and stages run by hand."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,11 +10,21 @@ from typing import Any
 
 import pytest
 from conftest import FinishedRun, finished, run_command
+from moist.presets import preset_arguments
 from moist.reports.results import Results
 from moist.runtime.artifacts import MANIFEST, Manifest
 from moist.runtime.local_store import store
 from moist.runtime.store import Store
 
+STAGES = (
+    "prepare_data",
+    "train_teacher",
+    "cluster_logits",
+    "distill_student",
+    "pretrain_router",
+    "train_jointly",
+    "evaluate",
+)
 TASKS = {
     "prepare-data",
     "train-teacher",
@@ -171,3 +182,65 @@ def test_a_stage_alone_reads_and_writes_the_store(smoke_run: FinishedRun, artifa
         Store.of(environment).download("s3://moist/by-hand", tmp_path / "by-hand")
     same_payload(tmp_path / "by-hand" / "clusters", artifacts / "cluster-logits" / "clusters")
     assert (tmp_path / "by-hand" / "view.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.slow
+def test_every_stage_alone_on_paths_and_on_uris_gives_the_bytes_of_the_dag(
+    smoke_run: FinishedRun, artifacts: Path, tmp_path: Path
+) -> None:
+    """The whole chain by hand: each stage reads what the one before wrote, in turn from a path and from the store."""
+    pipeline = preset_arguments("smoke", "digits")
+    epochs = {name: pipeline[f"{name}_epochs"] for name in ("teacher", "student", "router", "joint")}
+    limits = {name: pipeline[name] for name in ("train_limit", "test_limit")}
+    students = {"width": pipeline["width"]}
+    control = {
+        **students,
+        "epochs": epochs["student"],
+        "router_epochs": epochs["router"],
+        "joint_epochs": epochs["joint"],
+    }
+    chain: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
+        ("prepare-data", "prepare_data", {}, limits),
+        ("train-teacher", "train_teacher", {"dataset": "prepare-data/dataset"},
+         {"epochs": epochs["teacher"], "views": pipeline["views"]}),
+        ("cluster-logits", "cluster_logits", {"logits": "train-teacher/logits"}, {}),
+        ("distill-student", "distill_student", {"dataset": "prepare-data/dataset", "logits": "train-teacher/logits"},
+         {**students, "epochs": epochs["student"]}),
+        ("pretrain-router", "pretrain_router",
+         {"dataset": "prepare-data/dataset", "clusters": "cluster-logits/clusters"}, {"epochs": epochs["router"]}),
+        ("train-jointly", "train_jointly",
+         {"dataset": "prepare-data/dataset", "logits": "train-teacher/logits", "student": "distill-student/student",
+          "router": "pretrain-router/router", "clusters": "cluster-logits/clusters"}, {"epochs": epochs["joint"]}),
+        ("control-same-cost", "distill_student",
+         {"dataset": "prepare-data/dataset", "logits": "train-teacher/logits", "clusters": "cluster-logits/clusters"},
+         {**control, "control": "same_cost"}),
+        ("evaluate", "evaluate",
+         {"dataset": "prepare-data/dataset", "clusters": "cluster-logits/clusters", "teacher": "train-teacher/teacher",
+          "student": "distill-student/student", "mixture": "train-jointly/mixture",
+          "same-cost": "control-same-cost/student"}, {"latency_seconds": 0.1}),
+    ]  # fmt: skip
+    assert {stage for _, stage, _, _ in chain} == set(STAGES)
+    timed = {"evaluate"}
+    with store(smoke_run.home / "store") as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        for number, (task, stage, inputs, settings) in enumerate(chain):
+            root = [str(tmp_path), "s3://moist/chain"][number % 2]
+            before = ["s3://moist/chain", str(tmp_path)][number % 2]
+            # What the stage before wrote lies under the other root; everything else was copied to both below.
+            outputs = {port: f"{root}/{task}/{port}" for port in stage_outputs(stage)}
+            run_stage(stage, **{name: f"{before}/{place}" for name, place in inputs.items()}, **settings, **outputs)
+            remote = Store.of(environment)
+            if root.startswith("s3://"):
+                remote.download(f"{root}/{task}", tmp_path / task)
+            else:
+                remote.upload(tmp_path / task, f"s3://moist/chain/{task}")
+            for port in stage_outputs(stage):
+                made = tmp_path / task / port
+                if made.is_dir() and task not in timed:
+                    same_payload(made, artifacts / task / port)
+    assert (tmp_path / "evaluate" / "report").read_text().startswith("<!doctype html>")
+
+
+def stage_outputs(stage: str) -> list[str]:
+    return list(importlib.import_module(f"moist.stages.{stage}.settings").STAGE.outputs)
