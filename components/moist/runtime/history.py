@@ -127,8 +127,7 @@ def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -
         }
         say(f"Run {run_id}: {', '.join(again.tasks)} again, from {earlier.id}")
         run_pipeline(run, again.pipeline, arguments)
-        if "evaluate" in run.tasks:
-            show_results(run, folder)
+        show_results(run, folder)
 
 
 def changes_of(earlier: RunRecord, task: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -151,7 +150,9 @@ def routers_of(record: RunRecord) -> tuple[str, ...]:
 
 
 def show_results(run: LocalRun, folder: Path) -> None:
-    """Print evaluate's table, and keep its report and figures where the run is kept."""
+    """Print evaluate's table, if it ran, and keep its report and figures where the run is kept."""
+    if "evaluate" not in run.tasks:
+        return
     outputs = run.tasks["evaluate"]["output"]["artifacts"]
     uris = {name: output["artifacts"][0]["uri"] for name, output in outputs.items()}
     report, figures = folder / "report.html", folder / "results.json"
