@@ -53,17 +53,18 @@ class TaskLineage(_Frozen):
 
 
 class Lineage(_Frozen):
-    """The tasks behind a run's artifacts, producers before consumers."""
+    """The tasks behind a run's artifacts, producers before consumers; `lost` are sentences on what has no trace."""
 
     title: str
     root: str
     code_version: str
     tasks: list[TaskLineage]
+    lost: list[str] = []
 
     @property
     def problems(self) -> list[str]:
         """Everything stale, damaged or missing, a sentence each."""
-        found = []
+        found = list(self.lost)
         for task in self.tasks:
             found += [f"{task.name}: {problem}" for problem in task.problems]
             found += [f"{task.name}/{given.name}: {problem}" for given in task.gives for problem in given.problems]

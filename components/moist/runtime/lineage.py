@@ -52,7 +52,15 @@ def trace(store: Store, root: str, title: str, also: Iterable[str] = (), thoroug
     for folder in order:
         single = _single_files(store, folder, root, tasks[folder])
         lines.append(_line(tasks[folder], single, found, {name: order.index(name) for name in order}, lines))
-    return Lineage(title=title, root=root, code_version=provenance.code_version(), tasks=lines)
+    known = {_key(given.uri) for line in lines for given in line.gives}
+    lost = [f"{artifact.uri}: {_loss(artifact)}" for key, artifact in found.items() if key not in known]
+    return Lineage(title=title, root=root, code_version=provenance.code_version(), tasks=lines, lost=lost)
+
+
+def _loss(artifact: _Found) -> str:
+    if not artifact.objects:
+        return "missing: it is not in the store"
+    return "; ".join(artifact.problems) or f"damaged: it has no {MANIFEST}, and nothing beside it tells of it"
 
 
 def artifacts_under(store: Store, root: str) -> Artifacts:
@@ -167,12 +175,12 @@ def _single_files(store: Store, folder: str, root: str, outputs: dict[str, _Foun
     """
     if not f"{folder}/".startswith(_key(root) + "/"):
         return []
-    manifest = next(artifact.manifest for artifact in outputs.values() if artifact.manifest is not None)
+    label, manifest = next((each.uri, each.manifest) for each in outputs.values() if each.manifest is not None)
     given = []
     for name, digest in manifest.outputs.items():
-        uri = f"{folder}/{name}"
-        if uri in outputs:
+        if f"{folder}/{name}" in outputs:
             continue
+        uri = f"{_parent(label)}/{name}"
         sizes, problems = store.list(uri), []
         if "" not in sizes:
             problems.append("missing: it is not in the store")
