@@ -19,6 +19,9 @@ from moist.runtime.contract import CHECKPOINTS
 from moist.runtime.store import Store, is_uri
 
 KEPT = 2
+NO_STATE = (ValueError, TypeError, LookupError, RuntimeError, EOFError, UnpicklingError)
+"""What reading a file that holds no state raises."""
+
 NAME = re.compile(r"(\d{8})-([0-9a-f]{64})\.pt")
 
 
@@ -54,7 +57,7 @@ class StoredCheckpoints:
             try:
                 state = self._read(name)
                 position = f"epoch {state['epoch']}, step {state['step']}"
-            except (DamagedArtifactError, ValueError, RuntimeError, EOFError, LookupError, UnpicklingError) as error:
+            except (DamagedArtifactError, *NO_STATE) as error:
                 self._say(f"checkpoint {name[:8]} is damaged and was passed over ({str(error).splitlines()[0]})")
                 continue
             self._say(f"going on from checkpoint {name[:8]}: {position}")

@@ -1,7 +1,9 @@
 """A training stage on several GPUs of one machine: one process each, joined by torch.distributed."""
 
 import json
+import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -55,8 +57,11 @@ def run(
         MoistError: the error that one of them met, or a sentence if one was killed.
     """
     import torch
-    from torch.multiprocessing.spawn import ProcessException, ProcessExitedException, start_processes
+    from torch.multiprocessing import spawn
+    from torch.multiprocessing.spawn import ProcessException, start_processes
 
+    # When one process ends early it names each of the others that it then stops; our own sentence follows.
+    logging.getLogger(spawn.__name__).setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="moist-processes-") as name:
         folder = Path(name)
         threads = max(1, torch.get_num_threads() // count)
@@ -66,13 +71,10 @@ def run(
             while not context.join():
                 pass
         except ProcessException as error:
-            met = _met(folder)
-            if met is None and isinstance(error, ProcessExitedException):
-                met = MoistError(
-                    f"Process {error.error_index + 1} of {count} ended with exit code {error.exit_code}; was the "
-                    "memory limit too low?"
-                )
-            raise met or error from None
+            # The others may have failed before this was noticed, for want of the one that was killed.
+            killed = [i for i, process in enumerate(context.processes) if process.exitcode == -signal.SIGKILL]
+            sentence = f"Process {killed[0] + 1} of {count} was killed; was the memory limit too low?" if killed else ""
+            raise _met(folder) or (MoistError(sentence) if killed else error) from None
         finally:
             for process in context.processes:
                 process.kill()
