@@ -146,13 +146,16 @@ class Cluster:
             return getattr(self.client, method)(**arguments)
 
 
-def connect(host: str | None, namespace: str | None, token_file: Path | None = None) -> Cluster:
+def connect(
+    host: str | None, namespace: str | None, token_file: Path | None = None, attempts: int = ATTEMPTS
+) -> Cluster:
     """Reach Kubeflow Pipelines.
 
     Args:
         host: address of the API, e.g. http://localhost:8080; default: $KF_PIPELINES_ENDPOINT.
         namespace: where runs go in a Kubeflow with users; otherwise of no effect.
         token_file: file with a bearer token, read again for each request, so that it may be refreshed meanwhile.
+        attempts: how often to ask before giving up.
 
     Raises:
         InputError: without an address, or without a namespace where one is needed.
@@ -181,6 +184,7 @@ def connect(host: str | None, namespace: str | None, token_file: Path | None = N
         )
     api = client.healthz.api_client
     api.rest_client = transport = _Transport(api.configuration, address)
+    transport.attempts = attempts
     try:
         health = _get(api, "/apis/v2beta1/healthz")
     except NotFoundError:

@@ -10,10 +10,10 @@ from kfp import compiler
 
 from moist.errors import MoistError
 from moist.presets import PRESETS, preset_routers
-from moist.runtime import cluster, history, submit
+from moist.runtime import cluster, doctor, history, submit
 from moist.runtime.kubeflow import Images
 from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
-from moist.runtime.local_store import store
+from moist.runtime.local_store import BUCKET, store
 from moist.runtime.pipeline_spec import READERS, arguments_of, parameters_of
 from moist.runtime.store import Store
 from moist.runtime.terminal import say
@@ -93,6 +93,13 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     _add_run(lineage)
     lineage.add_argument("--html", type=Path, metavar="FILE", help="also write it as a page with a graph")
     lineage.add_argument("--quick", action="store_true", help="compare sizes only, do not read every byte")
+
+    check = command("doctor", doctor.doctor_command, "check what runs need, here and on a cluster")
+    check.add_argument("--bucket", default=BUCKET, metavar="NAME", help=f"the bucket to try [{BUCKET}]")
+    check.add_argument("--gpu-type", default="nvidia.com/gpu", metavar="NAME", help="[nvidia.com/gpu]")
+    _add_cluster(check)
+    _add_home(check)
+    _add_images(check)
     return parser
 
 
