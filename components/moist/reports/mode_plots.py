@@ -9,8 +9,8 @@ from moist.mode.comparison import Choice, Comparison, accuracies
 from moist.mode.results import NarrowVision, VariantResults
 from moist.mode.statistics import Paired
 from moist.reports.labels import printable, shortened
-from moist.reports.plots import PALETTE
-from moist.reports.svg import INK, MUTED, axes_at, new_figure, style, svg_text
+from moist.reports.plots import PALETTE, on
+from moist.reports.svg import MUTED, axes_at, new_figure, style, svg_text
 
 GATES = {"dense": ("o", PALETTE[0]), "sparse": ("D", PALETTE[1])}
 
@@ -113,7 +113,9 @@ def gradient_bars(measured: dict[float, NarrowVision], name: str) -> str:
             )  # fmt: skip
             for place, begin, value in zip(places, start, width, strict=True):
                 if value >= 12:
-                    axes.text(begin + value / 2, place, f"{value:.0f}", ha="center", va="center", fontsize=9, color=INK)
+                    axes.text(
+                        begin + value / 2, place, f"{value:.0f}", ha="center", va="center", fontsize=9, color=on(colour)
+                    )
             start += width
         axes.set_yticks(places, labels)
         axes.set_ylim(places[-1] + 0.6, -0.6)

@@ -197,7 +197,7 @@ def class_shares(routing: Routing, classes: Sequence[str], order: Sequence[int],
             for place, begin, value in zip(places, start, width, strict=True):
                 if roomy and value >= 9:
                     middle = (begin + value / 2, place)
-                    axes.text(*middle, f"{value:.0f}", ha="center", va="center", fontsize=9, color=_on(colour))
+                    axes.text(*middle, f"{value:.0f}", ha="center", va="center", fontsize=9, color=on(colour))
             start += width
         axes.set_yticks(places, names, fontsize=font)
         axes.tick_params(axis="y", length=0)
@@ -320,7 +320,7 @@ def _student_colour(student: int, students: int) -> str:
     return mpl.colors.to_hex(mpl.colormaps["viridis"](student / (students - 1)))
 
 
-def _on(colour: str) -> str:
+def on(colour: str) -> str:
     """Black or white, whichever reads better on this colour (relative luminance after WCAG 2)."""
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in mpl.colors.to_rgb(colour)
