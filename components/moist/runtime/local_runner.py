@@ -26,6 +26,7 @@ from kfp.local import status, subprocess_task_handler
 from moist.errors import MoistError
 from moist.runtime import provenance
 from moist.runtime.artifacts import MANIFEST, write_json
+from moist.runtime.containers import Containers
 from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
 from moist.runtime.local_store import BUCKET
 from moist.runtime.loops import planned_tasks
@@ -70,6 +71,8 @@ class LocalRun:
     failure: RunFailedError | None = None
     reused: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    containers: Containers | None = None
+    """Where tasks run; None: as processes of this machine."""
 
     @property
     def uri(self) -> str:
@@ -138,7 +141,10 @@ def _task_handler(run: LocalRun) -> type:
         def run(self) -> status.Status:
             executor_input = json.loads(self.full_command[-1])
             output_file = Path(executor_input["outputs"]["outputFile"])
-            name, key = local_task_name(output_file), cache_key(self.full_command, executor_input)
+            name, containers = local_task_name(output_file), run.containers
+            # In a container, the image's id says more than any version: the same code in another image is another key.
+            code = {"image": containers.images[self.image]} if containers else provenance.versions()
+            key = cache_key(self.full_command, executor_input, code)
             if run.failure is not None:
                 raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
             heading = f"[{next(run.numbers)}/{run.total}] {name}"
@@ -150,11 +156,22 @@ def _task_handler(run: LocalRun) -> type:
                 return status.Status.SUCCESS
             run.say(heading)
             began = time.monotonic()
-            command = [sys.executable if part == "python3" else part for part in self.full_command]
-            places = {CHECKPOINTS: f"s3://{BUCKET}/checkpoints", **os.environ}
+            checkpoints = {CHECKPOINTS: f"s3://{BUCKET}/checkpoints"}
             threads = THREADS if name == output_file.parent.name else {**THREADS, **LOOP_THREADS}
-            environment = {**threads, **places, **self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
-            exit_code = _run_child(run, command, environment)
+            ours = {**self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
+            if containers is None:
+                command = [sys.executable if part == "python3" else part for part in self.full_command]
+                exit_code = _run_child(run, command, {**threads, **checkpoints, **os.environ, **ours})
+            else:
+                source = executor_input.get("inputs", {}).get("parameterValues", {}).get("source", "")
+                exit_code = containers.run(
+                    name,
+                    self.image,
+                    self.full_command,
+                    {**threads, **checkpoints, **ours},
+                    output_file.parent,
+                    sources=[source] if source and Path(source).exists() else [],
+                )
             seconds = round(time.monotonic() - began, 3)
             if exit_code != 0 or not output_file.exists():
                 run.tasks[name] = {"state": "failed", "seconds": seconds, "exit_code": exit_code}
@@ -185,7 +202,7 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
             run.children.discard(child)
 
 
-def cache_key(command: list[str], executor_input: dict[str, Any]) -> str:
+def cache_key(command: list[str], executor_input: dict[str, Any], code: dict[str, str]) -> str:
     """What a task's outputs depend on: program, code, parameters, and its inputs by digest, wherever they lie."""
     inputs = executor_input.get("inputs", {})
     artifacts = {
@@ -194,7 +211,7 @@ def cache_key(command: list[str], executor_input: dict[str, Any]) -> str:
     }
     facts = [
         command[:-1],
-        provenance.versions(),
+        code,
         settings_values(inputs.get("parameterValues", {})),
         artifacts,
         sorted(executor_input["outputs"].get("artifacts", {})),
@@ -255,6 +272,8 @@ def _stopping(run: LocalRun) -> Iterator[None]:
     def end_children() -> None:
         for child in list(run.children):
             child.terminate()
+        if run.containers:
+            run.containers.stop()
 
     def stop(number: int, frame: FrameType | None) -> None:
         run.failure = run.failure or RunFailedError("The run was stopped.", 128 + number)
