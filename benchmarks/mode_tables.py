@@ -1,7 +1,7 @@
 """Table 3 of the MoDE paper on table files: python benchmarks/mode_tables.py FILE ... [--write].
 
-Also, on mfeat-karhunen if it is among them, else on the first, Table 7, Fig 4, Table 6 and Fig 1. With --write, what came
-out goes to benchmarks/results/mode-tables.json; n is the number of seeds.
+Also, on mfeat-karhunen if it is among them, else on the first, Table 7, Fig 4, Table 6 and Fig 1. With --write, what
+came out goes to benchmarks/results/mode-tables.json; n is the number of seeds.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from typing import Any
 from kfp import compiler
 
 from moist.errors import MoistError
+from moist.pipelines import mode_command
 from moist.presets import PRESETS, preset_routers
 from moist.runtime import cluster, doctor, history, provenance, submit
 from moist.runtime.containers import started
@@ -25,8 +26,12 @@ PipelineFactory = Callable[..., Any]
 
 def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors are one sentence on stderr."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    for_mode = mode_command.without_choice(given)
+    if for_mode is not None:
+        return mode_command.main(for_mode)
     parser = _parser(make_pipeline)
-    options = parser.parse_args(argv)
+    options = parser.parse_args(given)
     try:
         exit_code = options.command(make_pipeline, options)
     except MoistError as error:
@@ -165,6 +170,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser, parameters: dict[str, Any]) -> None:
+    parser.add_argument(
+        "--pipeline", choices=("moist", "mode"), default="moist", help="`--pipeline mode --help` has its own [moist]"
+    )
     parser.add_argument("--preset", choices=PRESETS, default="quick", help="a named set of arguments [quick]")
     group = parser.add_argument_group("pipeline arguments", "each overrides the preset")
     for name, spec in parameters.items():
