@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from torch import multiprocessing
 # In double precision the two runs differ by the order of additions alone (1e-16 of each sum), which 32 AdamW steps
 # enlarge: they divide a gradient by its own size, also where it is nothing but rounding error.
 DOUBLE = 1e-7
-# In single precision that rounding error is 1e-7, and the steps along directions that have no true gradient (a kernel or
-# a bias in front of a batch norm has such) are noise: weights drift apart by up to a learning rate a step, what they
-# compute hardly does. So losses are compared, not weights.
+# In single precision that rounding error is 1e-7, and the steps along directions that have no true gradient (a kernel
+# or a bias in front of a batch norm has such) are noise: weights drift apart by up to a learning rate a step, what
+# they compute hardly does. So losses are compared, not weights.
 SINGLE = 2e-3
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -114,29 +116,49 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "data"
 
 
-def start(data: Path, out: Path, *flags: str) -> "subprocess.Popen[str]":
-    """train_teacher in two processes."""
-    places = [part for name in TRAIN.outputs for part in (f"--{name}", str(out / name))]
-    environment = {**os.environ, processes.PROCESSES: "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", TRAIN.module, "--dataset", str(data), *places, "--views", "1", *flags]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start(data: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts train_teacher in two processes; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(out: Path, *flags: str) -> "subprocess.Popen[str]":
+        places = [part for name in TRAIN.outputs for part in (f"--{name}", str(out / name))]
+        environment = {**os.environ, processes.PROCESSES: "2", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", TRAIN.module, "--dataset", str(data), *places, "--views", "1", *flags]
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def lives(process: str) -> bool:
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.slow
 def test_a_stage_in_two_processes_goes_on_from_its_checkpoint(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed with all its processes, and retried: one set of outputs, one line an epoch, no checkpoint left."""
     monkeypatch.setenv("MOIST_CHECKPOINTS", str(tmp_path / "checkpoints"))
     flags = ["--epochs", "3", "--checkpoint-seconds", "0", "--batch-size", "8"]
-    first = start(data, tmp_path / "lost", *flags)
+    first = start(tmp_path / "lost", *flags)
     while not list(tmp_path.glob("checkpoints/*/*.pt")):
         assert first.poll() is None
         time.sleep(0.01)
     first.kill()
     first.communicate()
     assert not (tmp_path / "lost" / "teacher").exists()
-    second = start(data, tmp_path / "out", *flags)
+    second = start(tmp_path / "out", *flags)
     said = second.communicate()[1]
     assert second.returncode == 0, said
     assert said.count("going on from checkpoint") == 1
@@ -150,10 +172,10 @@ def test_a_stage_in_two_processes_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.slow
-def test_an_error_in_the_processes_is_one_sentence(data: Path, tmp_path: Path) -> None:
+def test_an_error_in_the_processes_is_one_sentence(start: Start, tmp_path: Path) -> None:
     # Each step multiplies the weights by about 1 - 10 * 1.
     exploding = ["--learning-rate", "10", "--weight-decay", "1", "--warmup-epochs", "0", "--precision", "fp32"]
-    process = start(data, tmp_path, "--epochs", "10", "--batch-size", "8", *exploding)
+    process = start(tmp_path, "--epochs", "10", "--batch-size", "8", *exploding)
     said = process.communicate()[1]
     assert process.returncode == DivergedError.exit_code
     assert "The loss became" in said
@@ -162,8 +184,8 @@ def test_an_error_in_the_processes_is_one_sentence(data: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_terminated_stage_takes_its_processes_along(data: Path, tmp_path: Path) -> None:
-    process = start(data, tmp_path, "--epochs", "10000")
+def test_a_terminated_stage_takes_its_processes_along(start: Start, tmp_path: Path) -> None:
+    process = start(tmp_path, "--epochs", "10000")
     line = process.stderr.readline() if process.stderr else ""
     assert "epoch 1/10000" in line
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -172,7 +194,7 @@ def test_a_terminated_stage_takes_its_processes_along(data: Path, tmp_path: Path
     assert process.returncode == 143, said
     assert "train_teacher: terminated; no output was written." in said
     assert len(children) >= 2
-    while [child for child in children if Path(f"/proc/{child}").exists()]:
+    while any(map(lives, children)):
         time.sleep(0.05)  # until the test's own timeout
     assert not list(tmp_path.iterdir())
 

@@ -109,7 +109,8 @@ def load(folder: Path, classes: int) -> ClassClusters:
         content.pop("classes")
         found = TypeAdapter(ClassClusters).validate_python(content)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError, ValidationError) as error:
-        raise DamagedArtifactError(f"{folder} does not hold clusters ({error}); rerun cluster_logits.") from None
+        reason = " ".join(str(error).split())[:300]
+        raise DamagedArtifactError(f"{folder} does not hold clusters ({reason}); rerun cluster_logits.") from None
     members = sorted(label for group in found.clusters for label in group)
     if members != list(range(classes)) or not all(found.clusters):
         raise DamagedArtifactError(

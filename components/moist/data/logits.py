@@ -6,10 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from moist.errors import DamagedArtifactError
+
+LARGEST_DESCRIPTION_BYTES = 1 << 20
+
+
+class _Description(BaseModel):
+    """What logits.json holds."""
+
+    model_config = ConfigDict(extra="forbid")
+    classes: tuple[str, ...]
+    view_seed: int = Field(ge=0, lt=2**31)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +68,15 @@ def load(folder: Path) -> TeacherLogits:
     """
     try:
         tensors = load_file(folder / "logits.safetensors")
-        description = json.loads((folder / "logits.json").read_text("utf-8"))
-        found = TeacherLogits(
-            tensors["logits"], tensors["labels"], tuple(map(str, description["classes"])), int(description["view_seed"])
-        )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        size = (folder / "logits.json").stat().st_size
+        if size > LARGEST_DESCRIPTION_BYTES:
+            raise ValueError(f"logits.json has {size} bytes, at most {LARGEST_DESCRIPTION_BYTES} are possible")
+        description = _Description.model_validate_json((folder / "logits.json").read_bytes())
+        found = TeacherLogits(tensors["logits"], tensors["labels"], description.classes, description.view_seed)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
         raise DamagedArtifactError(
-            f"{folder} does not hold the teacher's logits ({error}); rerun train_teacher."
+            f"{folder} does not hold the teacher's logits ({reason}); rerun train_teacher."
         ) from None
     shape = (len(found.values), len(found.labels), len(found.classes))
     labels_fit = found.labels.dtype == np.int64 and np.isin(found.labels, range(len(found.classes))).all()

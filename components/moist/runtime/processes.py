@@ -57,11 +57,10 @@ def run(
         MoistError: the error that one of them met, or a sentence if one was killed.
     """
     import torch
-    from torch.multiprocessing import spawn
     from torch.multiprocessing.spawn import ProcessException, start_processes
 
     # When one process ends early it names each of the others that it then stops; our own sentence follows.
-    logging.getLogger(spawn.__name__).setLevel(logging.ERROR)
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="moist-processes-") as name:
         folder = Path(name)
         threads = max(1, torch.get_num_threads() // count)
