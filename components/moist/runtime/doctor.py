@@ -26,7 +26,7 @@ State = Literal["ok", "warn", "skip", "FAIL"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found. Only FAIL counts against the exit code."""
+    """What one check found. Only FAIL counts against the exit code; errors of ours say themselves what to do."""
 
     state: State
     subject: str
@@ -34,8 +34,8 @@ class Finding:
     fix: str = ""
 
     def __str__(self) -> str:
-        advice = f"\n{'':16}fix: {self.fix}" if self.fix else ""
-        return f"{self.state:4}  {self.subject:10}{self.detail}{advice}"
+        advice = f"\n{'':19}fix: {self.fix}" if self.fix else ""
+        return f"{self.state:4}  {self.subject:13}{self.detail}{advice}"
 
 
 def doctor_command(make_pipeline: Callable[..., Any], options: argparse.Namespace) -> int:
@@ -102,7 +102,7 @@ def check_store(bucket: str) -> Finding:
             store.delete(probe)
             gone = not store.list(probe)
     except MoistError as error:
-        return Finding("FAIL", "store", f"{what} failed", str(error))
+        return Finding("FAIL", "store", f"{what}: {error}")
     if not (same and gone):
         problem = "gave back other bytes than were written" if not same else "kept an object that was deleted"
         return Finding(
@@ -124,12 +124,13 @@ def check_images(images: Images) -> Finding:
     try:
         client = docker.from_env(timeout=10)
         try:
-            tags = {tag for image in client.images.list() for tag in image.tags}
+            found = client.api.images()
         finally:
             client.close()
     except (docker.errors.DockerException, OSError):
         return Finding("skip", "images", f"not checked, since no container engine answers here: {', '.join(names)}")
-    missing = [name for name in names if name not in tags]
+    known = {name for image in found for key in ("RepoTags", "RepoDigests") for name in image.get(key) or ()}
+    missing = [name for name in names if name not in known]
     if missing:
         fix = "make images, or name others with --repository and --tag"
         return Finding("warn", "images", f"the container engine here has no {', no '.join(missing)}", fix)
@@ -141,7 +142,7 @@ def check_kubeflow(options: argparse.Namespace) -> Iterator[Finding]:
     try:
         cluster = connect(options.host, options.namespace, options.token_file, attempts=3)
     except MoistError as error:
-        yield Finding("FAIL", "kubeflow", "cannot be used", str(error))
+        yield Finding("FAIL", "kubeflow", str(error))
         return
     users = f", with users; namespace {cluster.namespace}" if cluster.multi_user else ", without users"
     yield Finding("ok", "kubeflow", f"{cluster.host} answers{users}")
@@ -150,7 +151,7 @@ def check_kubeflow(options: argparse.Namespace) -> Iterator[Finding]:
         try:
             cluster.call(f"list_{what}", page_size=1, namespace=cluster.namespace)
         except MoistError as error:
-            yield Finding("FAIL", what, "cannot be listed", str(error))
+            yield Finding("FAIL", what, f"cannot be listed: {error}")
         else:
             yield Finding("ok", what, "can be listed")
 
