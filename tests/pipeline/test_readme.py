@@ -6,9 +6,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import ROOT, run_command
+from moist.presets import preset_routers
+from moist.runtime import command_line
+from moist.runtime.pipeline_spec import arguments_of
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -30,22 +34,29 @@ def test_every_command_is_of_a_kind_that_is_tested() -> None:
     assert len(COMMANDS) == len(PIPELINE) + len(STAGES) + len(MAKE)
 
 
+def imported(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise AssertionError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> ModuleType:
+    return imported("pipeline", ROOT / "pipeline.py")
+
+
 @pytest.mark.parametrize("arguments", PIPELINE, ids=" ".join)
-def test_the_command_line_takes_the_arguments(arguments: list[str]) -> None:
-    """Each is parsed and checked as for the real thing; that `run` and `compile` then work, other tests show."""
-    code = (
-        "import sys, pipeline\n"
-        "from moist.presets import preset_routers\n"
-        "from moist.runtime import command_line\n"
-        "options = command_line._parser(pipeline.moist_pipeline).parse_args(sys.argv[1:])\n"
-        "if hasattr(options, 'preset'):\n"
-        "    made = pipeline.moist_pipeline(preset_routers(options.preset))\n"
-        "    command_line.arguments_of(made, options)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+def test_the_command_line_takes_the_arguments(arguments: list[str], pipeline: ModuleType) -> None:
+    """Each is parsed and checked as for the real thing; that the commands then work, other tests show."""
+    if arguments[-1] == "--help":
+        assert run_command(*arguments).returncode == 0
+        return
+    options = command_line._parser(pipeline.moist_pipeline).parse_args(arguments)
+    if hasattr(options, "preset"):
+        arguments_of(pipeline.moist_pipeline(preset_routers(options.preset)), options.preset, vars(options))
 
 
 @pytest.mark.parametrize("command", MAKE, ids=" ".join)
@@ -69,11 +80,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_tables_are_the_results() -> None:
-    spec = importlib.util.spec_from_file_location("readme", ROOT / "benchmarks" / "readme.py")
-    assert spec is not None
-    assert spec.loader is not None
-    readme = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(readme)
+    readme = imported("readme", ROOT / "benchmarks" / "readme.py")
     assert len(readme.BLOCK.findall(README)) == 3
     assert readme.with_tables(README) == README, "run `make results`"
 
