@@ -12,10 +12,8 @@ from kfp import compiler
 from moist.errors import MoistError
 from moist.pipelines.mode import PRESETS, mode_pipeline, preset_arguments
 from moist.runtime.kubeflow import Images
-from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
-from moist.runtime.local_store import store
 from moist.runtime.pipeline_spec import READERS, check_arguments, defaults_of, parameters_of
-from moist.runtime.store import Store
+from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.terminal import say, show, shown
 
 
@@ -52,19 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True)
 
     run = commands.add_parser("run", help="run the pipeline on this machine", allow_abbrev=False)
-    run.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
+    add_run_arguments(run)
     run.add_argument("--home", type=Path, default=Path(".moist"), metavar="DIR", help="where runs are kept [.moist]")
     run.set_defaults(command=_run)
 
     compile_ = commands.add_parser("compile", help="write the pipeline's YAML for Kubeflow", allow_abbrev=False)
     compile_.add_argument("--output", type=Path, default=Path("mode.yaml"), metavar="FILE", help="[mode.yaml]")
-    images = Images()
-    compile_.add_argument("--repository", default=images.repository, help=f"registry and path [{images.repository}]")
-    compile_.add_argument("--tag", default=images.tag, help=f"the images' tag [{images.tag}]")
     compile_.set_defaults(command=_compile)
 
-    parameters = parameters_of(mode_pipeline())
+    parameters, images = parameters_of(mode_pipeline()), Images()
     for each in (run, compile_):
+        each.add_argument("--repository", default=images.repository, help=f"of the images [{images.repository}]")
+        each.add_argument("--tag", default=images.tag, help=f"the images' tag [{images.tag}]")
         each.add_argument("--preset", choices=PRESETS, default="quick", help="a named set of arguments [quick]")
         group = each.add_argument_group("pipeline arguments", "each overrides the preset; lists as JSON")
         for name, spec in parameters.items():
@@ -99,15 +96,10 @@ def _arguments(pipeline: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(options: argparse.Namespace) -> None:
-    pipeline = mode_pipeline()
+    pipeline = mode_pipeline(Images(options.repository, options.tag))
     arguments = _arguments(pipeline, options)
-    run_id = new_run_id("mode")
-    folder = options.home.resolve() / "runs" / run_id
-    with store(options.home.resolve() / "store") as environment:
-        run = LocalRun(run_id, Store.of(environment), environment, folder, use_cache=not options.no_cache, say=say)
-        run.facts = {"preset": options.preset}
-        say(f"Run {run_id}: preset {options.preset}, tables {', '.join(map(str, arguments['tables']))}")
-        run_pipeline(run, pipeline, arguments)
+    what = f"tables {', '.join(map(str, arguments['tables']))}"
+    with finished_run(pipeline, arguments, options, {}, what) as (run, folder):
         outputs = run.tasks["compare"]["output"]["artifacts"]
         uris = {name: output["artifacts"][0]["uri"] for name, output in outputs.items()}
         kept = {"report": folder / "report.html", "text": folder / "tables.md"}

@@ -1,7 +1,6 @@
 """The pipeline's command line: compile it, run it here or on a cluster, and look at what came out."""
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +11,11 @@ from kfp import compiler
 from moist.errors import MoistError
 from moist.pipelines import mode_command
 from moist.presets import PRESETS, preset_routers
-from moist.runtime import cluster, doctor, history, provenance, submit
-from moist.runtime.containers import started
+from moist.runtime import cluster, doctor, history, submit
 from moist.runtime.kubeflow import Images
-from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
-from moist.runtime.local_store import BUCKET, store
+from moist.runtime.local_store import BUCKET
 from moist.runtime.pipeline_spec import READERS, arguments_of, parameters_of
-from moist.runtime.store import Store
+from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.terminal import say
 
 PipelineFactory = Callable[..., Any]
@@ -56,10 +53,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
         return added
 
     run = command("run", _run, "run the pipeline on this machine")
-    run.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
-    run.add_argument(
-        "--runner", choices=("host", "docker"), default="host", help="processes, or containers of the images [host]"
-    )
+    add_run_arguments(run)
     _add_home(run)
     _add_images(run)
     _add_arguments(run, parameters)
@@ -194,21 +188,8 @@ def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
     routers = preset_routers(options.preset)
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     arguments = arguments_of(pipeline, options.preset, vars(options))
-    run_id = new_run_id("moist")
-    folder, stored = options.home.resolve() / "runs" / run_id, options.home.resolve() / "store"
-    with contextlib.ExitStack() as stack:
-        containers = stack.enter_context(started(run_id, pipeline)) if options.runner == "docker" else None
-        environment = stack.enter_context(containers.store(stored) if containers else store(stored))
-        run = LocalRun(run_id, Store.of(environment), environment, folder, use_cache=not options.no_cache, say=say)
-        run.facts = {"preset": options.preset, "routers": routers}
-        if containers:
-            run.containers = containers
-            run.facts |= {"runner": "docker", "images": containers.images, "code_version": containers.code_version}
-            if containers.code_version != provenance.code_version():
-                say(f"The images hold {containers.code_version}, not this checkout's code: make images builds it.")
-        say(f"Run {run_id}: preset {options.preset}, data set {arguments['dataset']}")
-        run_pipeline(run, pipeline, arguments)
-        history.show_results(run, folder)
+    with finished_run(pipeline, arguments, options, {"routers": routers}, f"data set {arguments['dataset']}") as done:
+        history.show_results(*done)
 
 
 def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
