@@ -18,7 +18,7 @@ PAPER = "paper"
 
 def claims_table(comparison: Comparison) -> Table:
     """What the paper says, what was found, and whether it holds; one mark a verdict."""
-    rows = [[claim.claim, claim.here, claim.verdict] for claim in comparison.claims]
+    rows = [[printable(claim.claim), printable(claim.here), claim.verdict] for claim in comparison.claims]
     marks = [claim.verdict.replace(" ", "-") for claim in comparison.claims]
     return Table(["the paper", "here", ""], rows, marks)
 

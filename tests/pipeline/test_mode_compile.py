@@ -1,0 +1,103 @@
+"""The compiled MoDE pipeline: pinned by a golden file, and what its loops make of their items."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT, run_command
+from moist.errors import InputError
+from moist.mode.table_mixtures import TableModel
+from moist.mode.table_training import TableTraining
+from moist.pipelines.mode import PRESETS, mode_pipeline, preset_arguments, variant
+from moist.pipelines.mode_command import without_choice
+from moist.runtime.loops import planned_tasks
+from moist.runtime.pipeline_spec import check_arguments, defaults_of
+from moist.runtime.task import local_task_name
+from moist.stages.train_mixture.settings import Settings
+
+GOLDEN = ROOT / "tests" / "pipeline" / "golden" / "mode.yaml"
+
+
+def arguments(**changes: Any) -> dict[str, Any]:
+    return {**defaults_of(mode_pipeline()), **changes}
+
+
+def test_the_compiled_pipeline_is_the_golden_one(tmp_path: Path) -> None:
+    """After a change that is meant: `pipeline.py compile --pipeline mode --output tests/pipeline/golden/mode.yaml`."""
+    done = run_command("compile", "--pipeline", "mode", "--output", str(tmp_path / "mode.yaml"))
+    assert done.returncode == 0, done.stderr
+    compiled, golden = (list(yaml.safe_load_all(path.read_text())) for path in (tmp_path / "mode.yaml", GOLDEN))
+    assert compiled == golden
+
+
+def test_each_table_and_variant_is_planned_with_its_own_settings() -> None:
+    given = arguments(tables=["a.csv", "b.csv"], variants=[variant("single", "0"), variant("dense-4", "0, 1")], runs=3)
+    planned = {task.name: task.values for task in planned_tasks(mode_pipeline(), given)}
+    assert set(planned) == {
+        *("prepare-table-0", "prepare-table-1", "probe-experts-0", "probe-experts-1", "compare"),
+        *("train-mixture-0-0", "train-mixture-0-1", "train-mixture-1-0", "train-mixture-1-1"),
+    }
+    assert planned["prepare-table-1"]["source"] == "b.csv"
+    assert (planned["train-mixture-1-1"]["model"], planned["train-mixture-1-1"]["alphas"]) == ("dense-4", "0, 1")
+    assert planned["train-mixture-1-0"]["runs"] == 3
+
+
+def test_names_of_iterations_differ_and_others_stay() -> None:
+    root = Path("/runs/mode-20260101/mode-2026-01-01")
+    inside = root / "for-loop-1-iteration-0" / "for-loop-2-iteration-11" / "train-mixture" / "executor_output.json"
+    assert local_task_name(inside) == "train-mixture-0-11"
+    assert local_task_name(root / "train-teacher" / "executor_output.json") == "train-teacher"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_allowed(preset: str) -> None:
+    check_arguments(mode_pipeline(), arguments(**preset_arguments(preset)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 0}, "Setting epochs=0 is not allowed"),
+        ({"variants": [variant("single", "0"), variant("dense")]}, "Setting model='dense' is not allowed"),
+        ({"variants": [variant("sparse-2-3")]}, "3 of 2 experts cannot be chosen"),
+        ({"variants": [variant("dense-2", "0, -1")]}, "Setting alphas='0, -1' is not allowed"),
+        ({"variants": [variant("dense-2", "0, 0.0")]}, "one is there twice"),
+        ({"variants": [variant("single", "0, 1")]}, "it has no peers"),
+        ({"candidates": "nan"}, "Setting candidates='nan' is not allowed"),
+        ({"tables": ["digits", ""]}, "Setting source='' is not allowed"),
+    ],
+)
+def test_a_mistake_in_any_iteration_is_found_before_anything_runs(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_arguments(mode_pipeline(), arguments(**changes))
+    assert said in str(caught.value)
+
+
+def test_the_stage_trains_as_the_library_does_by_default() -> None:
+    settings = Settings()
+    for name, field in TableTraining.model_fields.items():
+        assert getattr(settings, name) == field.default, name
+    assert settings.hidden == TableModel().hidden
+
+
+@pytest.mark.parametrize(
+    ("model", "gate", "experts", "top_k"),
+    [("single", "single", 1, 1), ("dense-8", "dense", 8, 8), ("sparse-10-2", "sparse", 10, 2)],
+)
+def test_a_models_name_says_what_it_is(model: str, gate: str, experts: int, top_k: int) -> None:
+    settings = Settings(model=model, alphas="0")
+    assert (settings.gate, settings.experts, settings.top_k) == (gate, experts, top_k)
+
+
+@pytest.mark.parametrize(
+    ("given", "rest"),
+    [
+        (["run", "--pipeline", "mode", "--runs", "3"], ["run", "--runs", "3"]),
+        (["compile", "--pipeline=mode"], ["compile"]),
+        (["run", "--pipeline", "moist"], None),
+        (["run", "--home", "mode"], None),
+    ],
+)
+def test_only_the_mode_pipeline_is_taken(given: list[str], rest: list[str] | None) -> None:
+    assert without_choice(given) == rest
