@@ -42,6 +42,7 @@ class Kubeflow:
     polls: list[tuple[str, dict[str, str]]] = field(default_factory=lambda: [("SUCCEEDED", {})])
     """What each GET of a run sees: the run's state, and its tasks'; the last one stays."""
     error: str = ""
+    run_ids: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     experiments: list[Any] = field(default_factory=list)
     runs: list[Any] = field(default_factory=list)
@@ -146,7 +147,8 @@ def respond(kubeflow: Kubeflow, method: str, path: str, query: dict[str, str], b
         return api.V2beta1ListRunsResponse(runs=newest[: int(query.get("page_size", 10))])
     if (method, where) == ("POST", "/runs"):
         run = read(json.loads(body), "V2beta1Run")
-        run.run_id, run.state = str(uuid.uuid4()), "PENDING"
+        run.run_id = kubeflow.run_ids.pop(0) if kubeflow.run_ids else str(uuid.uuid4())
+        run.state = "PENDING"
         run.created_at = START + timedelta(minutes=len(kubeflow.runs))
         run.finished_at = datetime.fromtimestamp(0, UTC)
         kubeflow.runs.append(run)

@@ -166,25 +166,38 @@ def test_damage_is_found_by_fetch_and_by_rerun(
     command: Command, found: Store, first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a run of its own, since it damages it; every fault ends with exit code 3 and leaves nothing behind."""
-    assert command("rerun", "numbers", "--from", first, "--downstream") == 0
+    assert command("rerun", "numbers", "--from", first) == 0
     run = read_run(found, "latest")
-    numbers, page = run.artifacts["numbers"]["numbers"].uri, run.artifacts["scale"]["page"].uri
-    written = found.get_bytes(f"{numbers}/numbers.json")
+    numbers = run.artifacts["numbers"]["numbers"].uri
+    written, manifest = found.get_bytes(f"{numbers}/numbers.json"), found.get_bytes(f"{numbers}/moist.json")
     found.put_bytes(f"{numbers}/numbers.json", written.replace(b"4", b"9"))
-    found.put_bytes(page, b"<!doctype html><title>forged</title>")
-    for artifact in ("numbers", "page"):
-        assert command("fetch", run.id, artifact, "--output", str(tmp_path)) == 3
+    assert command("fetch", run.id, "numbers", "--output", str(tmp_path)) == 3
     assert list(tmp_path.iterdir()) == []
+
     assert command("rerun", "scale", "--from", run.id) == 3
-    found.put_bytes(f"{numbers}/numbers.json", written)
-    manifest = json.loads(found.get_bytes(f"{numbers}/moist.json"))
-    found.put_bytes(f"{numbers}/moist.json", json.dumps({**manifest, "digest": "sha256:0"}).encode())
+    failed = read_run(found, "latest")
+    assert (failed.state, failed.tasks["scale"]["state"]) == ("failed", "failed")
+    assert list(found.list(f"s3://moist/runs/{failed.id}")) == ["run.json"]
     capsys.readouterr()
+    assert command("runs") == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == [failed.id, "failed"]
+
+    found.put_bytes(f"{numbers}/numbers.json", written)
+    found.put_bytes(f"{numbers}/moist.json", json.dumps({**json.loads(manifest), "digest": "sha256:0"}).encode())
     assert command("rerun", "scale", "--from", run.id) == 3
     assert "was overwritten since" in capsys.readouterr().err
     found.delete(numbers)
     assert command("rerun", "scale", "--from", run.id) == 3
     assert "is not in the store" in capsys.readouterr().err
+
+
+def test_fetch_finds_a_forged_page(command: Command, found: Store, first: str, tmp_path: Path) -> None:
+    page = read_run(found, first).artifacts["scale"]["page"].uri
+    written = found.get_bytes(page)
+    found.put_bytes(page, written.replace(b"scaled", b"forged"))
+    assert command("fetch", first, "page", "--output", str(tmp_path)) == 3
+    assert list(tmp_path.iterdir()) == []
+    found.put_bytes(page, written)
 
 
 def test_a_rerun_on_the_cluster_imports_the_earlier_artifacts(
@@ -228,3 +241,18 @@ def test_a_rerun_on_the_cluster_imports_the_earlier_artifacts(
     assert not any(secret.encode() in body for _, _, _, body in kubeflow.requests)
     out, err = capsys.readouterr()
     assert secret not in out + err
+
+
+def test_a_run_of_another_pipeline_is_refused(
+    command: Command, found: Store, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads(found.get_bytes(f"s3://moist/runs/{first}/run.json"))
+    uri = "s3://moist/runs/another-1/run.json"
+    found.put_bytes(uri, json.dumps({**record, "id": "another-1", "pipeline": "another"}).encode())
+    assert command("rerun", "total", "--from", "another-1") == 2
+    assert "is of the pipeline 'another', but only runs of 'small' can be rerun" in capsys.readouterr().err
+    found.put_bytes(uri, b"{")
+    assert command("runs") == 0
+    assert "another-1" in next(line for line in capsys.readouterr().out.splitlines() if "unreadable" in line)
+    assert command("lineage", "another-1") == 3
+    found.delete(uri)

@@ -106,6 +106,12 @@ def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -
     with kept_store(options.home) as (store, environment):
         earlier = read_run(store, options.source)
         pipeline = make_pipeline(routers_of(earlier))
+        name = pipeline.pipeline_spec.pipeline_info.name
+        if earlier.pipeline != name:
+            raise InputError(
+                f"Run {earlier.id} is of the pipeline {earlier.pipeline!r}, but only runs of {name!r} can be rerun in "
+                "part; run it again as a whole, its unchanged tasks are taken from the cache."
+            )
         task = task_named(pipeline, options.stage)
         changes = changes_of(earlier, task, changed_settings(pipeline, task, options.set))
         again = rerun_of(pipeline, tasks_to_rerun(pipeline, task, options.downstream), changes, earlier.artifacts)
@@ -113,7 +119,7 @@ def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -
         arguments = {name: earlier.arguments.get(name, default) for name, default in defaults.items()}
         check_arguments(again.pipeline, arguments)
         check_imports(store, again)
-        run_id = new_run_id("moist")
+        run_id = new_run_id(name)
         folder = options.home.resolve() / "runs" / run_id
         run = LocalRun(run_id, store, environment, folder, use_cache=False, say=say)
         run.reused = _reused(earlier, tasks_to_rerun(pipeline, task, downstream=True))

@@ -15,6 +15,7 @@ from moist.runtime.store import Store
 
 LATEST = "latest"
 RUNS_URI = f"s3://{BUCKET}/runs"
+TIME_LENGTH = len("20261122-120000-000000")
 
 Artifacts = dict[str, dict[str, InputRecord]]
 """Where the artifacts of a run are and what their digests are, by task and output."""
@@ -61,7 +62,9 @@ class RunRecord(BaseModel):
 def list_runs(store: Store) -> list[RunRecord]:
     """The records of all runs in the store, newest first."""
     found = [key for key in store.list(RUNS_URI) if key.count("/") == 1 and key.endswith(f"/{RECORD}")]
-    return [_listed(store, run) for run in sorted((key.split("/")[0] for key in found), reverse=True)]
+    # A run's id ends with the time at which it began.
+    newest_first = sorted((key.split("/")[0] for key in found), key=lambda run: run[-TIME_LENGTH:], reverse=True)
+    return [_listed(store, run) for run in newest_first]
 
 
 def _listed(store: Store, run: str) -> RunRecord:

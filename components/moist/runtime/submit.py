@@ -39,6 +39,7 @@ INTERRUPTED = 130
 class Submission:
     """A compiled pipeline with its arguments, and how Kubeflow shall run it."""
 
+    name: str
     yaml: str
     arguments: Mapping[str, Any]
     experiment: str
@@ -56,7 +57,7 @@ def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) 
         for task in pipeline.pipeline_spec.root.dag.tasks.values():
             task.caching_options.enable_cache = False
     cluster = connect(options.host, options.namespace, options.token_file)
-    return _run(cluster, pipeline, _submission(options, compiled(pipeline), arguments), options)
+    return _run(cluster, pipeline, _submission(options, pipeline, compiled(pipeline), arguments), options)
 
 
 def compiled(pipeline: Any) -> str:
@@ -89,7 +90,7 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     check_arguments(again.pipeline, arguments)
     check_imports(store, again)
     say(f"{', '.join(again.tasks)} again, from {earlier.run_id}")
-    return _run(cluster, again.pipeline, _submission(options, again.yaml, arguments), options)
+    return _run(cluster, again.pipeline, _submission(options, pipeline, again.yaml, arguments), options)
 
 
 def _earlier(cluster: Cluster, run: str) -> Any:
@@ -134,9 +135,15 @@ def _listed(cluster: Cluster, count: int, **filters: Any) -> list[Any]:
     return listed.runs or []
 
 
-def _submission(options: argparse.Namespace, yaml: str, arguments: Mapping[str, Any]) -> Submission:
+def _submission(options: argparse.Namespace, pipeline: Any, yaml: str, arguments: Mapping[str, Any]) -> Submission:
     return Submission(
-        yaml, arguments, options.experiment, options.service_account, options.pipeline_root, options.keep_as
+        name=pipeline.pipeline_spec.pipeline_info.name,
+        yaml=yaml,
+        arguments=arguments,
+        experiment=options.experiment,
+        service_account=options.service_account,
+        root=options.pipeline_root,
+        keep_as=options.keep_as,
     )
 
 
@@ -165,7 +172,7 @@ def _run(cluster: Cluster, pipeline: Any, submission: Submission, options: argpa
 
 def create(cluster: Cluster, submission: Submission) -> str:
     """Create a run; returns its id. A request that was cut off is not sent twice if it did create the run."""
-    name = new_run_id("moist")
+    name = new_run_id(submission.name)
     experiment = cluster.call("create_experiment", name=submission.experiment, namespace=cluster.namespace)
     with tempfile.TemporaryDirectory(prefix="moist-") as folder:
         package = Path(folder, "moist.yaml")
