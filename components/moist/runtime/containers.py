@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,9 +109,10 @@ class Containers:
             self._running.add(container)
             try:
                 container.start()
-                for chunk in container.logs(stream=True, follow=True):
-                    sys.stderr.buffer.write(chunk)
-                    sys.stderr.buffer.flush()
+                with contextlib.closing(container.logs(stream=True, follow=True)) as said:
+                    for chunk in said:
+                        sys.stderr.buffer.write(chunk)
+                        sys.stderr.buffer.flush()
                 return int(container.wait()["StatusCode"])
             finally:
                 self._running.discard(container)
@@ -150,12 +152,22 @@ class Containers:
         )
         inside.connect(relay, aliases=[name])
         relay.start()
-        said = next(relay.logs(stream=True, follow=True), b"").decode(errors="replace").strip()
+        said = _readiness(relay)
         if not CODE_VERSION.fullmatch(said):
             raise MoistError(f"Image {image} cannot forward to the store ({said[-200:]!r}): run make images.")
         self.code_version = said
         self._network = inside.name
         self._environment = {**environment, variable: f"{scheme}://{name}:{port}"}
+
+
+def _readiness(container: Any) -> str:
+    """The version that a relay says once it listens, or all that it said before it ended."""
+    while True:
+        container.reload()
+        said = container.logs().decode(errors="replace").strip()
+        if CODE_VERSION.fullmatch(said) or container.status != "running":
+            return said
+        time.sleep(0.05)
 
 
 @contextmanager
