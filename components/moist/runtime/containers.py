@@ -164,7 +164,7 @@ def _readiness(container: Any) -> str:
     """The version that a relay says once it listens, or all that it said before it ended."""
     while True:
         container.reload()
-        said = container.logs().decode(errors="replace").strip()
+        said: str = container.logs().decode(errors="replace").strip()
         if CODE_VERSION.fullmatch(said) or container.status != "running":
             return said
         time.sleep(0.05)
