@@ -240,6 +240,13 @@ def containers(slim: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Container
         yield ready
 
 
+def address_of_machine() -> str:
+    """The address with which this machine would call others."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nothing_is_sent:
+        nothing_is_sent.connect(("192.0.2.1", 9))
+        return str(nothing_is_sent.getsockname()[0])
+
+
 def test_the_store_is_all_that_a_task_reaches(
     containers: Containers, slim: str, engine: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,7 +259,7 @@ def test_the_store_is_all_that_a_task_reaches(
             for network in engine.networks.list(filters={"driver": "bridge"})
             for entry in network.attrs["IPAM"]["Config"]
             if "Gateway" in entry
-        }
+        } | {address_of_machine()}
         address, _, store_port = environment[ENDPOINT_VARIABLES[0]].removeprefix("http://").partition(":")
         assert address in gateways
         with socket.create_connection((address, port), 5):
@@ -269,19 +276,26 @@ def test_the_store_is_all_that_a_task_reaches(
     }
 
 
-def test_a_task_speaks_to_the_store_through_the_relay(containers: Containers, slim: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_task_speaks_to_the_store_through_the_relay(
+    configured: bool, containers: Containers, slim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both ways, with more than one read's worth of bytes, and with the container's own view of the endpoint."""
     code = (
         "from moist.runtime.store import Store; s = Store.from_environment(); "
         f"s.put_bytes('s3://{BUCKET}/there', s.get_bytes('s3://{BUCKET}/here'))"
     )
     content = bytes(range(256)) * (1 << 14)
-    with containers.store(tmp_path / "store") as environment:
-        here = Store.of(environment)
+    with ExitStack() as stack:
+        if configured:  # elsewhere, as far as the run's own networks can tell
+            for name, value in stack.enter_context(store(tmp_path / "elsewhere", host=address_of_machine())).items():
+                monkeypatch.setenv(name, value)
+        here = Store.of(stack.enter_context(containers.store(tmp_path / "store")))
         here.ensure_bucket(BUCKET)
         here.put_bytes(f"s3://{BUCKET}/here", content)
-        assert containers.run("copy", slim, ["python3", "-c", code], environment, tmp_path / "task") == 0
+        assert containers.run("copy", slim, ["python3", "-c", code], {}, tmp_path / "task") == 0
         assert here.get_bytes(f"s3://{BUCKET}/there") == content
+    assert (tmp_path / "store").exists() != configured
 
 
 def test_a_source_on_this_machine_can_be_read_and_not_written(
