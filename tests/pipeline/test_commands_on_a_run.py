@@ -15,7 +15,7 @@ from moist.runtime.runs import RunRecord, read_run
 from moist.runtime.store import Store
 
 UUID = "0a1b2c3d-0a1b-4c3d-8e9f-0a1b2c3d4e5f"
-TABLE = re.compile(r"^(?:Teacher|MoIST|Distilled|control).*", re.MULTILINE)
+TABLE = re.compile(r"^(?:Teacher|MoIST|Distilled|control).*\d {2,}\d.*", re.MULTILINE)
 
 
 def results_of(found: Store, record: RunRecord) -> Results:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -178,3 +180,22 @@ def test_gpus_of_the_clusters_nodes(
     assert code == 0
     assert lines["gpus"].startswith(state), lines
     assert ("2 on node-1" in lines["gpus"]) is (state == "ok")
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    """As in `pipeline.py doctor | head -1`."""
+    program = [
+        sys.executable,
+        str(Path(__file__).resolve().parents[2] / "pipeline.py"),
+        "doctor",
+        "--home",
+        str(tmp_path),
+    ]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if process.stdout is None or process.stderr is None:
+        raise AssertionError("no pipes")
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) == 141
+    assert said == b""

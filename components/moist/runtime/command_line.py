@@ -1,6 +1,7 @@
 """The pipeline's command line: compile it, run it here or on a cluster, and look at what came out."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.terminal import say
 
 PipelineFactory = Callable[..., Any]
+READER_GONE = 141
 
 
 def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> int:
@@ -31,12 +33,17 @@ def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> i
     options = parser.parse_args(given)
     try:
         exit_code = options.command(make_pipeline, options)
+        sys.stdout.flush()
     except MoistError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Finished tasks are kept: run the same command again to go on from there.\n")
         return 130
+    except BrokenPipeError:
+        # Whoever read what we print, for example `head`, has left; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
     return exit_code or 0
 
 

@@ -162,8 +162,7 @@ def _damage(store: Store, artifact: _Found, manifest: Manifest, thorough: bool) 
 
 def _contents(store: Store, uri: str) -> dict[str, FileRecord]:
     with tempfile.TemporaryDirectory(prefix="moist-lineage-") as folder:
-        # Named as it was written: the digest of a single-file artifact covers its name.
-        path = Path(folder, uri.rsplit("/", 1)[-1])
+        path = Path(folder, "artifact")
         store.download(uri, path)
         return describe(path)
 

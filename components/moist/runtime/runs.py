@@ -135,7 +135,6 @@ def fetch(store: Store, reference: InputRecord, output: str, folder: Path) -> Pa
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".moist-fetch-", dir=folder) as temporary:
-        # The digest covers file names, so a single-file artifact is checked under the name it was written with.
         staged = Path(temporary, output)
         store.download(reference.uri, staged)
         check_digest(staged, reference)
