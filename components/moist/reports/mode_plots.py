@@ -145,7 +145,7 @@ def own_share_by_epoch(measured: dict[float, NarrowVision], name: str) -> str:
         axes.axhline(100 / len(next(iter(measured.values())).share), color=MUTED, linewidth=1, linestyle="--")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(True)
-        axes.legend(loc="upper right")
+        axes.legend(loc="center right")
         axes.set_xlabel("epoch")
         axes.set_ylabel("own expert's share, %")
         return svg_text(figure, name)
