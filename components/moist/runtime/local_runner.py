@@ -255,6 +255,7 @@ def _quiet_kfp(log: Path) -> Iterator[None]:
     try:
         with log.open("w") as file, contextlib.redirect_stdout(file), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            logger.addHandler(logging.StreamHandler(file))  # without one, what a loop logs would go to stderr
             yield
     finally:
         # kfp.local changes these around each task, and with two threads does not always put them back.
