@@ -221,6 +221,12 @@ def test_a_token_file_is_read_again_as_it_changes(command: Command, kubeflow: Ku
     file.write_text("second")
     kubeflow.token = "second"
     assert submitted(command, kubeflow, "--token-file", str(file)) == 0
+    assert submitted(command, kubeflow, "--token-file", str(tmp_path / "none")) == 2
+
+
+def test_no_address_is_said(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("submit") == 2
+    assert "--host is missing" in capsys.readouterr().err
 
 
 def test_a_cookie_is_sent_and_never_said(

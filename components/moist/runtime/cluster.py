@@ -142,8 +142,11 @@ class Cluster:
 
     def call(self, method: str, /, **arguments: Any) -> Any:
         """A method of kfp's client, without the links it prints."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            return getattr(self.client, method)(**arguments)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                return getattr(self.client, method)(**arguments)
+        except OSError as error:  # the network's are ours by now; this is the file that holds the token
+            raise AccessError(f"The file of --token-file cannot be read any more ({error.strerror}).") from None
 
 
 def connect(
@@ -171,8 +174,8 @@ def connect(
         address = f"https://{address}"
     if not address.startswith(("http://", "https://")) or "@" in address:
         raise InputError("--host must look like https://host:port/path, without a user name or password.")
-    if token_file is not None and not token_file.is_file():
-        raise InputError(f"--token-file {token_file} is not a file.")
+    if token_file is not None and not (token_file.is_file() and os.access(token_file, os.R_OK)):
+        raise InputError(f"--token-file {token_file} is not a file that can be read.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # kfp announces on every use which servers it works with
         client = _Client(
