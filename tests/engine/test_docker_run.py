@@ -1,5 +1,6 @@
 """`pipeline.py run --runner docker`: what its containers may do, what they reach, and what is left of them."""
 
+import contextlib
 import json
 import re
 import signal
@@ -20,6 +21,7 @@ from moist.runtime.store import ENDPOINT_VARIABLES, Store
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
+NotFound = pytest.importorskip("docker.errors").NotFound
 TASKS = 11
 
 
@@ -40,12 +42,14 @@ def watch(engine: Any, seen: Seen, finished: threading.Event) -> None:
     known = set()
     while not finished.wait(0.1):
         for entry in engine.api.containers(filters={"label": RUN_LABEL}):
-            if entry["Id"] not in known:
-                known.add(entry["Id"])
+            if entry["Id"] in known:
+                continue
+            with contextlib.suppress(NotFound):  # gone already, as other runs' may be
                 facts = engine.api.inspect_container(entry["Id"])
-                seen.containers[facts["Name"].removeprefix("/")] = facts
                 for network in facts["NetworkSettings"]["Networks"]:
                     seen.networks[network] = engine.api.inspect_network(network)
+                seen.containers[facts["Name"].removeprefix("/")] = facts
+                known.add(entry["Id"])
 
 
 def left(engine: Any) -> list[str]:
@@ -70,6 +74,7 @@ def seen(engine: Any, images: dict[str, str], pipeline_command: Any, tmp_path_fa
     started_as = re.search(r"^Run (\S+):", found.stderr, re.MULTILINE)
     assert started_as
     found.id = started_as[1]
+    found.containers = {name: facts for name, facts in found.containers.items() if name.startswith(found.id)}
     return found
 
 
