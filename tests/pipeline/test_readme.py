@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from conftest import ROOT, run_command
+from moist.pipelines import mode_command
 from moist.presets import preset_routers
 from moist.runtime import command_line
 from moist.runtime.pipeline_spec import arguments_of
@@ -53,6 +54,10 @@ def test_the_command_line_takes_the_arguments(arguments: list[str], pipeline: Mo
     """Each is parsed and checked as for the real thing; that the commands then work, other tests show."""
     if arguments[-1] == "--help":
         assert run_command(*arguments).returncode == 0
+        return
+    for_mode = mode_command.without_choice(arguments)
+    if for_mode is not None:
+        mode_command._parser().parse_args(for_mode)
         return
     options = command_line._parser(pipeline.moist_pipeline).parse_args(arguments)
     if hasattr(options, "preset"):
