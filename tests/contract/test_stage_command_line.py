@@ -241,7 +241,7 @@ def test_a_signal_ends_a_stage_with_one_sentence_and_no_output(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     process = start_tiny(*outputs(tmp_path / "out"))
     process.send_signal(number)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate()
     assert process.returncode == code
     assert error.startswith(f"tiny: {word}; no output was written.")
     assert error.count("\n") == 1
