@@ -43,7 +43,7 @@ def table(result: dict[str, Any]) -> str:
         spread = f" ± {100 * row['accuracy']['stdev']:.2f}" if many else ""
         macs = row["macs"]["mean"]
         cells = [
-            row["label"],
+            label(row["label"], key, result["runs"]),
             f"{100 * row['accuracy']['mean']:.2f}{spread}",
             f"{row['loss']['mean']:.4f}",
             f"{macs / 1e6:.3f}",
@@ -61,6 +61,13 @@ def table(result: dict[str, Any]) -> str:
         f"{run['device']}, {run['threads']} threads, torch {run['versions']['torch']}, commit {result['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
+
+
+def label(text: str, key: str, runs: list[dict[str, Any]]) -> str:
+    """A row's label; where runs chose different numbers of students, all of them."""
+    chosen = [other["label"] for run in runs for other in run["rows"] if other["key"] == key]
+    counts = [found[1] for found in (re.search(r"k=(\d+)", one) for one in chosen) if found]
+    return re.sub(r"k=\d+", f"k={', '.join(counts)}", text) if len(set(counts)) > 1 else text
 
 
 if __name__ == "__main__":

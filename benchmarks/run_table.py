@@ -23,12 +23,15 @@ def main() -> None:
     parser.add_argument("--source", default="bundled")
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument(
+        "--latency-seconds", type=float, default=2.0, help="another value measures anew, training nothing"
+    )
     parser.add_argument("--home", type=Path, default=ROOT / ".moist")
     options = parser.parse_args()
     runs = []
     for seed in options.seeds:
         command = ["run", "--preset", options.preset, "--dataset", options.dataset, "--source", options.source]
-        command += ["--seed", str(seed), "--home", str(options.home)]
+        command += ["--seed", str(seed), "--home", str(options.home), "--latency-seconds", str(options.latency_seconds)]
         subprocess.run([sys.executable, str(ROOT / "pipeline.py"), *command], check=True, cwd=ROOT)
         newest = max((options.home / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime)
         results = json.loads((newest / "results.json").read_text())
