@@ -1,6 +1,7 @@
 """The MoDE pipeline on this machine: what it prints and leaves, that its figures fit, what it reuses, how it fails."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,9 @@ def test_unchanged_iterations_are_reused_and_one_changed_is_not(mode_run: Finish
 def test_a_table_that_is_not_there_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
     done = run_command(*OPTIONS, "--home", str(tmp_path), "--tables", "nowhere.csv,also-nowhere.csv,nor-here.csv")
     assert done.returncode == 2
-    assert "there is no file nowhere.csv" in done.stderr
-    assert "Task prepare-table-0 failed with exit code 2" in done.stderr
+    # Two iterations run at once, and either may fail first.
+    assert re.search(r"there is no file (also-)?nowhere\.csv", done.stderr)
+    assert re.search(r"Task prepare-table-[01] failed with exit code 2", done.stderr)
     assert "Traceback" not in done.stderr
-    assert "nor-here.csv" not in done.stderr.split("tables nowhere.csv", 1)[1].split("\n", 1)[1]
+    assert "prepare-table-2" not in done.stderr
     assert "train-mixture" not in done.stderr
