@@ -59,7 +59,10 @@ def start_tiny(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 @pytest.fixture(scope="session")
