@@ -37,8 +37,9 @@ results: setup  ## rewrite the README's tables from benchmarks/results
 	$(BIN)/python benchmarks/readme.py
 
 lock:  ## rewrite requirements.lock from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra train --extra pipeline --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --override overrides.txt --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock
+	uv pip compile pyproject.toml --extra train --extra export --extra openvino --extra pipeline --extra dev \
+	  --universal --python-version 3.11 --generate-hashes --override overrides.txt \
+	  --no-emit-index-url --custom-compile-command 'make lock' -o requirements.lock
 
 clean:  ## remove .venv and what earlier runs left
 	rm -rf $(VENV) .moist

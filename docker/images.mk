@@ -27,5 +27,5 @@ image-sizes:  ## sizes of the built images, in MB
 
 lock-images:  ## rewrite docker/requirements-*.lock from pyproject.toml and requirements.lock (needs uv)
 	$(UV_COMPILE) pyproject.toml --output-file docker/requirements-slim.lock
-	$(UV_COMPILE) pyproject.toml --extra train --output-file docker/requirements-train.lock
+	$(UV_COMPILE) pyproject.toml --extra train --extra export --output-file docker/requirements-train.lock
 	sed -n 's/^requires = \["\(.*\)"\]$$/\1/p' pyproject.toml | $(UV_COMPILE) - --output-file docker/requirements-build.lock
