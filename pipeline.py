@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from kfp import dsl
-from moist.presets import ALL_ROUTERS
+from moist.presets import ALL_ROUTERS, HEAD_ROUTER
 from moist.runtime.kubeflow import Images, named
 from moist.runtime.scheduling import Training, on_cpu, on_gpu
 from moist.stages.cluster_logits.component import cluster_logits
@@ -43,6 +43,8 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         router_loss: str = "plain",
         joint_epochs: int = 10,
         routing: str = "soft",
+        shared_layers: int = 0,
+        mutual_weight: float = 0.0,
         temperature: float = 5.0,
         teacher_weight: float = 0.7,
         latency_seconds: float = 2.0,
@@ -82,12 +84,22 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         mixtures = {}
         for router in routers:
             suffix = "" if router == routers[0] else f"_{router}"
-            chooser = named(pretrain_router, f"pretrain_router{suffix}")(
-                architecture=router, epochs=router_epochs, loss=router_loss, seed=seed, **images_of, **clusters
-            )
-            on_gpu(chooser, f"Pretrain router ({router})", training)
+            given = {}
+            if router != HEAD_ROUTER:  # a head on the students' shared layers has no training before theirs
+                chooser = named(pretrain_router, f"pretrain_router{suffix}")(
+                    architecture=router, epochs=router_epochs, loss=router_loss, seed=seed, **images_of, **clusters
+                )
+                on_gpu(chooser, f"Pretrain router ({router})", training)
+                given = {"router": chooser.outputs["router"]}
             mixture = named(train_jointly, f"train_jointly{suffix}")(
-                routing=routing, epochs=joint_epochs, router=chooser.outputs["router"], **learning, **start, **clusters
+                routing=routing,
+                epochs=joint_epochs,
+                shared_layers=shared_layers,
+                mutual_weight=mutual_weight,
+                **given,
+                **learning,
+                **start,
+                **clusters,
             )
             on_gpu(mixture, f"Train jointly ({router} router)", training)
             mixtures[f"mixture{suffix}"] = mixture.outputs["mixture"]
@@ -107,10 +119,11 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
                 control=control,
                 width=width,
                 epochs=student_epochs,
-                router=routers[0],
+                shared_layers=shared_layers,
                 router_epochs=router_epochs,
                 joint_epochs=joint_epochs,
                 routing=routing,
+                **({} if routers[0] == HEAD_ROUTER else {"router": routers[0]}),
                 **learning,
                 **from_teacher,
                 **clusters,

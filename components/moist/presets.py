@@ -64,14 +64,16 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "teacher": "resnet18",
             "teacher_epochs": 20,
             "student_epochs": 20,
-            "router_epochs": 20,
             "joint_epochs": 40,
             "views": 40,
             "k": 3,
+            "shared_layers": 2,
         },
     },
 }
 ALL_ROUTERS = ("cnn", "transformer", "linear")
+HEAD_ROUTER = "head"
+"""On the layers that the students share: trained with them, not before."""
 
 
 def preset_arguments(preset: str, dataset: str) -> Arguments:
@@ -88,4 +90,4 @@ def preset_arguments(preset: str, dataset: str) -> Arguments:
 
 def preset_routers(preset: str) -> tuple[str, ...]:
     """The routers that a preset's pipeline trains; the first is the prototype's."""
-    return ALL_ROUTERS if preset == "paper" else ALL_ROUTERS[:1]
+    return {"paper": ALL_ROUTERS, "best": (HEAD_ROUTER,)}.get(preset, ALL_ROUTERS[:1])

@@ -32,16 +32,21 @@ _FREE = frozenset(
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-adds per image and the parameters that must be stored."""
+    """Multiply-adds per image and the parameters that must be stored; `trunk_macs` is the shared part of a student."""
 
     router_macs: int
     student_macs: int
     parameters: int
+    trunk_macs: int = 0
 
     @property
     def macs(self) -> int:
         """Router and the one student that runs, together."""
         return self.router_macs + self.student_macs
+
+    def macs_of(self, students: float) -> float:
+        """The same where `students` of them run on an image, in the mean; what they share runs once."""
+        return self.router_macs + self.trunk_macs + students * (self.student_macs - self.trunk_macs)
 
     @property
     def paper_mflops(self) -> float:
@@ -66,6 +71,7 @@ def macs(network: nn.Module, shape: tuple[int, int, int]) -> int:
         # fvcore still traces with torch.jit, which warns on import and on every trace.
         warnings.simplefilter("ignore")
         from fvcore.nn import FlopCountAnalysis
+        from fvcore.nn.jit_handles import elementwise_flop_counter
 
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         image = torch.zeros(1, shape[2], shape[0], shape[1], device=device)
@@ -77,6 +83,7 @@ def macs(network: nn.Module, shape: tuple[int, int, int]) -> int:
             analysis = FlopCountAnalysis(network, image)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
+            analysis.set_op_handle("aten::avg_pool2d", elementwise_flop_counter(1, 0))  # as for the adaptive one
             total = int(analysis.total())
             unknown = sorted(set(analysis.unsupported_ops()) - _FREE)
         finally:
@@ -109,9 +116,21 @@ def cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
     drop out (checklist, error 2). All students are alike, so the first stands for the one that runs.
     """
     if isinstance(network, Mixture):
-        router = 0 if network.router is None else macs(network.router, shape)
-        return Cost(router_macs=router, student_macs=macs(network.students[0], shape), parameters=parameters(network))
+        trunk, features = 0, shape
+        if network.trunk is not None:
+            trunk, features = macs(network.trunk, shape), _output_shape(network.trunk, shape)
+        router = 0 if network.router is None else macs(network.router, features)
+        student = trunk + macs(network.students[0], features)
+        return Cost(router_macs=router, student_macs=student, parameters=parameters(network), trunk_macs=trunk)
     return Cost(router_macs=0, student_macs=macs(network, shape), parameters=parameters(network))
+
+
+def _output_shape(network: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Height, width, channels of what a network of convolutions makes of one image of `shape`."""
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        _, channels, height, width = network(torch.zeros(1, shape[2], shape[0], shape[1], device=device)).shape
+    return height, width, channels
 
 
 def student_macs(shape: tuple[int, int, int], classes: int, width: int, channels: tuple[int, int]) -> int:

@@ -33,6 +33,9 @@ def check_clusters(clusters: Sequence[Sequence[int]]) -> int:
 class Mixture(nn.Module):
     """One router and k students; only the student that the router chooses runs.
 
+    With a `trunk`, the first layers that all students share, it runs once for each image, and router and students take
+    its features instead of the image.
+
     Without a router (the conceptual 100% router, which knows the label) only `forward_to` can be used, with
     `student_of_class[labels]` as the choice: an upper bound.
     """
@@ -40,10 +43,15 @@ class Mixture(nn.Module):
     student_of_class: Tensor
 
     def __init__(
-        self, router: nn.Module | None, students: Iterable[nn.Module], clusters: Sequence[Sequence[int]]
+        self,
+        router: nn.Module | None,
+        students: Iterable[nn.Module],
+        clusters: Sequence[Sequence[int]],
+        trunk: nn.Module | None = None,
     ) -> None:
         super().__init__()
         classes = check_clusters(clusters)
+        self.trunk = trunk
         self.router = router
         self.students = nn.ModuleList(students)
         self.clusters = tuple(tuple(cluster) for cluster in clusters)
@@ -59,7 +67,12 @@ class Mixture(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float (B, classes), of images, float (B, channels, height, width), each from its chosen student."""
-        return self.forward_to(images, self.route(images).argmax(dim=1))
+        features = self.features(images)
+        return self._dispatch(features, self._choose(features).argmax(dim=1))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What router and students take, float (B, ...), of images, float (B, channels, height, width)."""
+        return images if self.trunk is None else self.trunk(images)
 
     def route(self, images: Tensor) -> Tensor:
         """Router logits, float (B, students), of images, float (B, channels, height, width).
@@ -67,10 +80,7 @@ class Mixture(nn.Module):
         Raises:
             InputError: the mixture has no router.
         """
-        if self.router is None:
-            raise InputError("this mixture has no router: choose the students with forward_to")
-        logits: Tensor = self.router(images)
-        return logits
+        return self._choose(self.features(images))
 
     def forward_to(self, images: Tensor, expert_index: Tensor) -> Tensor:
         """Logits, float (B, classes), each from the student that `expert_index`, int64 (B,), names.
@@ -80,15 +90,33 @@ class Mixture(nn.Module):
         Raises:
             InputError: `expert_index` has another length than the batch, or names a student that is not there.
         """
-        batch, experts = len(images), len(self.students)
+        return self._dispatch(self.features(images), expert_index)
+
+    def dense(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Every student on every image, for training: router logits (B, students), logits (B, students, classes).
+
+        Raises:
+            InputError: the mixture has no router.
+        """
+        features = self.features(images)
+        return self._choose(features), torch.stack([student(features) for student in self.students], dim=1)
+
+    def _choose(self, features: Tensor) -> Tensor:
+        if self.router is None:
+            raise InputError("this mixture has no router: choose the students with forward_to")
+        logits: Tensor = self.router(features)
+        return logits
+
+    def _dispatch(self, features: Tensor, expert_index: Tensor) -> Tensor:
+        batch, experts = len(features), len(self.students)
         if expert_index.shape != (batch,):
             raise InputError(
                 f"expert_index has shape {tuple(expert_index.shape)}: it must be ({batch},), one per image"
             )
         if batch == 0:
-            return images.new_zeros((0, len(self.student_of_class)))
+            return features.new_zeros((0, len(self.student_of_class)))
         if batch == 1:
-            return self._student(int(expert_index))(images)  # type: ignore[no-any-return]
+            return self._student(int(expert_index))(features)  # type: ignore[no-any-return]
         order = expert_index.argsort(stable=True)
         ordered = expert_index[order]
         # The shares' boundaries in the ordered batch, with one transfer from the device.
@@ -97,18 +125,10 @@ class Mixture(nn.Module):
             raise InputError(f"expert_index names students outside 0 to {experts - 1}: use the router's argmax")
         used = [expert for expert in range(experts) if edges[expert] < edges[expert + 1]]
         if len(used) == 1:
-            return self._student(used[0])(images)  # type: ignore[no-any-return]
-        grouped = images.index_select(0, order)
+            return self._student(used[0])(features)  # type: ignore[no-any-return]
+        grouped = features.index_select(0, order)
         logits = torch.cat([self.students[e](grouped[edges[e] : edges[e + 1]]) for e in used])
         return torch.empty_like(logits).index_copy(0, order, logits)
-
-    def dense(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Every student on every image, for training: router logits (B, students), logits (B, students, classes).
-
-        Raises:
-            InputError: the mixture has no router.
-        """
-        return self.route(images), torch.stack([student(images) for student in self.students], dim=1)
 
     def _student(self, index: int) -> nn.Module:
         if not 0 <= index < len(self.students):

@@ -110,3 +110,23 @@ class TransformerRouter(Router):
         tokens = self.embedding(images).flatten(2).transpose(1, 2) + self.position
         logits: Tensor = self.head(self.norm(self.encoder(tokens)).mean(dim=1))
         return logits
+
+
+class HeadRouter(Router):
+    """Average pool to about 4x4, batch-norm, one linear layer: nearly free on features that a shared trunk computed."""
+
+    def __init__(self, shape: tuple[int, int, int], students: int) -> None:
+        super().__init__()
+        height, width, channels = shape
+        pool = (max(1, height // 4), max(1, width // 4))
+        self.layers = nn.Sequential(
+            nn.AvgPool2d(pool),
+            nn.BatchNorm2d(channels),
+            nn.Flatten(),
+            nn.Linear(channels * (height // pool[0]) * (width // pool[1]), students),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Router logits, float (B, students), of features, float (B, channels, height, width)."""
+        logits: Tensor = self.layers(features)
+        return logits

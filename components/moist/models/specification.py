@@ -1,6 +1,6 @@
 """Specifications: JSON-serialisable descriptions of networks and mixtures, from which they are built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
@@ -10,15 +10,15 @@ from torch import nn
 
 from moist.errors import InputError
 from moist.models.mixture import Mixture, check_clusters
-from moist.models.routers import CnnRouter, LinearRouter, TransformerRouter
-from moist.models.student import Student
+from moist.models.routers import CnnRouter, HeadRouter, LinearRouter, TransformerRouter
+from moist.models.student import CHANNELS, Student, feature_shape, split
 from moist.models.teacher import resnet18, small_resnet
 
 MAX_PARAMETERS = 2**28
 """The most parameters a specification may ask for: 1 GiB of float32, six times the largest network of the paper."""
 
 Role = Literal["teacher", "student", "router"]
-Side = Annotated[int, Field(ge=4, le=256)]
+Side = Annotated[int, Field(ge=1, le=256)]
 Classes = Annotated[int, Field(ge=0, lt=1000)]
 Channels = Annotated[int, Field(ge=1, le=1024)]
 Units = Annotated[int, Field(ge=1, le=16384)]
@@ -38,6 +38,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "small_resnet": Architecture("teacher", small_resnet),
     "student": Architecture("student", Student, ("width", "channels")),
     "cnn_router": Architecture("router", CnnRouter),
+    "head_router": Architecture("router", HeadRouter),
     "linear_router": Architecture("router", LinearRouter, ("hidden",)),
     "transformer_router": Architecture("router", TransformerRouter),
 }
@@ -53,7 +54,9 @@ class NetworkSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str = Field(max_length=40, description="one of ARCHITECTURES")
-    shape: tuple[Side, Side, Annotated[int, Field(ge=1, le=16)]] = Field(description="height, width, channels")
+    shape: tuple[Side, Side, Channels] = Field(
+        description="height, width, channels of the image, or of the features that a router takes from a shared trunk"
+    )
     outputs: int = Field(ge=1, le=1000, description="classes of a teacher or student, students of a router")
     width: Units | None = Field(default=None, description="student: units of the hidden layer")
     channels: tuple[Channels, Channels] | None = Field(
@@ -85,13 +88,18 @@ class NetworkSpec(BaseModel):
 
 
 def router_spec(name: str, shape: tuple[int, int, int], students: int, hidden: int) -> NetworkSpec:
-    """The router `cnn`, `linear` or `transformer`; only the linear one has `hidden` units, and half as many next."""
+    """The router `cnn`, `head`, `linear` or `transformer`; only `linear` has `hidden` units, and half as many next.
+
+    `shape` is that of the images, or of the features for a mixture whose students share layers.
+    """
     sizes = (hidden, max(1, hidden // 2)) if name == "linear" else None
     return NetworkSpec(architecture=f"{name}_router", shape=shape, outputs=students, hidden=sizes)
 
 
 class MixtureSpec(BaseModel):
     """A mixture: its router (None: the label chooses), its students, all alike, and the classes of each.
+
+    With `shared_layers`, all students share their first convolutions, and the router takes what comes out of them.
 
     Raises:
         InputError: the parts do not fit each other, or the clusters are not a partition of the classes.
@@ -102,6 +110,7 @@ class MixtureSpec(BaseModel):
     router: NetworkSpec | None
     student: NetworkSpec
     clusters: tuple[tuple[Classes, ...], ...] = Field(max_length=1000, description="class indices of each student")
+    shared_layers: int = Field(default=0, ge=0, le=2, description="convolutions that all students share")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -117,9 +126,14 @@ class MixtureSpec(BaseModel):
                 raise InputError(
                     f"a router of {self.router.outputs} outputs cannot choose among {len(self.clusters)} students"
                 )
-            if self.router.shape != self.student.shape:
-                raise InputError(f"the router takes images of {self.router.shape}, the student of {self.student.shape}")
+            if self.router.shape != self.router_shape:
+                raise InputError(f"the router takes images of {self.router.shape}, the student of {self.router_shape}")
         return self
+
+    @property
+    def router_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of what the router takes."""
+        return feature_shape(self.student.shape, self.student.channels or CHANNELS, self.shared_layers)
 
 
 def build(spec: NetworkSpec | MixtureSpec) -> nn.Module:
@@ -151,12 +165,20 @@ def skeleton(spec: NetworkSpec | MixtureSpec) -> nn.Module:
             return _make(spec)
         router, students = _parts(spec)
     # Outside the meta device, so that the class-to-student map, which is not stored, has its values.
-    return Mixture(router, students, spec.clusters)
+    return mixture_of(router, students, spec)
+
+
+def mixture_of(router: nn.Module | None, students: Sequence[nn.Module], spec: MixtureSpec) -> Mixture:
+    """The mixture that `spec` describes of these parts; whole students, whose first one lends the shared layers."""
+    if spec.shared_layers == 0:
+        return Mixture(router, students, spec.clusters)
+    parts = [split(student, spec.shared_layers) for student in students]
+    return Mixture(router, [own for _, own in parts], spec.clusters, trunk=parts[0][0])
 
 
 def _make(spec: NetworkSpec | MixtureSpec) -> nn.Module:
     if isinstance(spec, MixtureSpec):
-        return Mixture(*_parts(spec), spec.clusters)
+        return mixture_of(*_parts(spec), spec)
     return ARCHITECTURES[spec.architecture].make(spec.shape, spec.outputs, **spec.options)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from kfp import compiler
 
 from moist.errors import InputError, MoistError
-from moist.presets import ALL_ROUTERS, preset_routers
+from moist.presets import ALL_ROUTERS, HEAD_ROUTER, preset_routers
 from moist.reports.results import Results
 from moist.reports.table import text_table
 from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, waits
@@ -78,7 +78,9 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     earlier = _earlier(cluster, options.source)
     config = earlier.runtime_config
     names = [detail.display_name or "" for detail in _details(earlier)]
-    routers = ALL_ROUTERS if any("transformer" in name for name in names) else ALL_ROUTERS[:1]
+    routers: tuple[str, ...] = ALL_ROUTERS if any("transformer" in name for name in names) else ALL_ROUTERS[:1]
+    if any("jointly" in name for name in names) and not any("retrain" in name for name in names):
+        routers = (HEAD_ROUTER,)
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     task = task_named(pipeline, options.stage)
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)

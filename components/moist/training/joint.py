@@ -4,6 +4,7 @@ from typing import Protocol
 
 import torch
 
+from moist.mode.distillation import Space, distilled_loss, in_space
 from moist.models.mixture import Mixture
 from moist.training.loop import Batch, Objective, Outcome
 from moist.training.losses import distillation, soft_mixture_loss
@@ -21,6 +22,10 @@ class JointSettings(Protocol):
     def others_weight(self) -> float: ...
     @property
     def router_weight(self) -> float: ...
+    @property
+    def mutual_weight(self) -> float: ...
+    @property
+    def mutual_space(self) -> Space: ...
 
 
 def soft_objective(mixture: Mixture, targets: Targets, settings: JointSettings) -> Objective:
@@ -39,6 +44,7 @@ def soft_objective(mixture: Mixture, targets: Targets, settings: JointSettings) 
             others_weight=settings.others_weight,
             router_weight=settings.router_weight,
         )
+        loss = distilled_loss(loss, in_space(student_logits.float(), settings.mutual_space), settings.mutual_weight)
         rows = torch.arange(len(batch.labels), device=batch.labels.device)
         chosen = student_logits[rows, router_logits.argmax(1)]
         return Outcome(loss, (chosen.argmax(1) == batch.labels).sum())

@@ -4,8 +4,9 @@ import pytest
 import torch
 from moist.errors import InputError
 from moist.models.mixture import Mixture
-from moist.models.routers import CnnRouter
-from moist.models.student import Student
+from moist.models.routers import CnnRouter, HeadRouter
+from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
+from moist.models.student import Student, feature_shape, split
 from torch import Tensor, nn
 
 SHAPE = (8, 8, 1)
@@ -120,3 +121,48 @@ def test_choice_of_a_missing_student_is_refused(choice: list[int]) -> None:
 def test_clusters_must_partition_the_classes(clusters: tuple[tuple[int, ...], ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Mixture(None, [Student(SHAPE, 3, width=4) for _ in range(2)], clusters)
+
+
+def sharing_mixture(shared_layers: int) -> Mixture:
+    """A mixture whose students differ, since each is drawn anew."""
+    torch.manual_seed(0)
+    student = NetworkSpec(architecture="student", shape=SHAPE, outputs=10, width=16)
+    router = router_spec("head", feature_shape(SHAPE, (32, 64), shared_layers), len(CLUSTERS), hidden=1)
+    mixture = build(MixtureSpec(router=router, student=student, clusters=CLUSTERS, shared_layers=shared_layers))
+    assert isinstance(mixture, Mixture)
+    return mixture.eval()
+
+
+@pytest.mark.parametrize("shared_layers", [1, 2])
+def test_on_a_shared_trunk_dispatch_equals_the_chosen_students_of_the_dense_computation(shared_layers: int) -> None:
+    mixture, images = sharing_mixture(shared_layers), torch.rand(40, 1, 8, 8)
+    assert mixture.trunk is not None
+    assert isinstance(mixture.router, HeadRouter)
+    passes: list[int] = []
+    mixture.trunk.register_forward_hook(lambda _module, _images, features: passes.append(len(features)))
+    with torch.no_grad():
+        mixture.router.layers[-1].bias -= mixture.route(images).mean(dim=0)  # or a fresh router prefers one student
+        passes.clear()
+        router_logits, student_logits = mixture.dense(images)
+        chosen = router_logits.argmax(dim=1)
+        assert len(chosen.unique()) == 3, "the test needs images of all students"
+        torch.testing.assert_close(mixture(images), student_logits[torch.arange(40), chosen])
+        torch.testing.assert_close(mixture.forward_to(images, chosen), student_logits[torch.arange(40), chosen])
+    assert passes == [40, 40, 40], "the trunk runs once for each image"
+
+
+@pytest.mark.parametrize("shared_layers", [0, 1, 2])
+def test_a_split_student_computes_what_the_whole_does(shared_layers: int) -> None:
+    student, images = Student((9, 13, 2), 5, width=7, channels=(3, 5)), torch.rand(4, 2, 9, 13)
+    trunk, own = split(student, shared_layers)
+    features = trunk(images)
+    height, width, channels = feature_shape((9, 13, 2), (3, 5), shared_layers)
+    assert features.shape == (4, channels, height, width)
+    assert torch.equal(own(features), student(images))
+
+
+def test_only_a_student_can_be_split_and_only_at_its_convolutions() -> None:
+    with pytest.raises(InputError, match="CnnRouter cannot be split"):
+        split(CnnRouter(SHAPE, 3), 1)
+    with pytest.raises(InputError, match="shared_layers=3"):
+        split(Student(SHAPE, 3), 3)

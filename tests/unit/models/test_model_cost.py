@@ -7,6 +7,7 @@ from moist.models.cost import channels_for_macs, cost, macs, student_macs
 from moist.models.latency import measure
 from moist.models.mixture import Mixture
 from moist.models.routers import CnnRouter, LinearRouter, TransformerRouter
+from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.student import Student
 from torch import Tensor, nn
 
@@ -45,6 +46,22 @@ def test_transformer_macs_match_the_formula(
     with torch.set_grad_enabled(gradient):
         counted = macs(TransformerRouter(shape, students), shape)
     assert counted == embedding + 2 * layer + norms + width * students
+
+
+def test_a_shared_trunk_is_counted_once() -> None:
+    student = NetworkSpec(architecture="student", shape=CIFAR, outputs=10)
+    clusters = ((0, 8), (1, 9), (2, 3, 4, 5, 6, 7))
+    router = router_spec("head", (8, 8, 64), 3, hidden=1)
+    mixture = build(MixtureSpec(router=router, student=student, clusters=clusters, shared_layers=2))
+    counted = cost(mixture, CIFAR)
+    first, second, head = 9 * 32 * 32 * 3 * 32, 9 * 16 * 16 * 32 * 64, (4096 + 10) * 256
+    assert counted.trunk_macs == first + second
+    assert counted.student_macs == first + second + head == 6_654_464
+    # fvcore counts each element that is pooled and twice each that is normalised; then the linear layer.
+    assert counted.router_macs == 8 * 8 * 64 + 2 * 4 * 4 * 64 + 1024 * 3
+    assert counted.macs == counted.router_macs + counted.student_macs
+    assert counted.macs_of(1.5) == counted.macs + head / 2
+    assert counted.parameters == 19_392 + 3 * (4097 * 256 + 257 * 10) + 2 * 64 + 1025 * 3
 
 
 def test_linear_router_macs() -> None:

@@ -17,6 +17,7 @@ SHAPE = (8, 8, 1)
 STUDENT = NetworkSpec(architecture="student", shape=SHAPE, outputs=4, width=8, channels=(2, 4))
 ROUTER = NetworkSpec(architecture="cnn_router", shape=SHAPE, outputs=2)
 MIXTURE = MixtureSpec(router=ROUTER, student=STUDENT, clusters=((0, 3), (1, 2)))
+HEAD = NetworkSpec(architecture="head_router", shape=(4, 4, 2), outputs=2)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ MIXTURE = MixtureSpec(router=ROUTER, student=STUDENT, clusters=((0, 3), (1, 2)))
         STUDENT,
         MIXTURE,
         MIXTURE.model_copy(update={"router": None}),
+        MIXTURE.model_copy(update={"router": HEAD, "shared_layers": 1}),
     ],
     ids=lambda spec: spec.architecture if isinstance(spec, NetworkSpec) else f"mixture {spec.router is not None}",
 )

@@ -131,6 +131,8 @@ def test_mixture_spec_builds_what_it_says() -> None:
         ({"clusters": ((0, 1), (2,), (3,))}, "cannot choose among 3"),
         ({"router": {"architecture": "student", "shape": (8, 8, 1), "outputs": 2}}, "needs a router"),
         ({"router": {"architecture": "cnn_router", "shape": (9, 9, 1), "outputs": 2}}, r"\(9, 9, 1\)"),
+        ({"shared_layers": 1}, r"\(4, 4, 32\)"),
+        ({"shared_layers": 3}, "less than or equal to 2"),
     ],
 )
 def test_mixture_spec_of_unfitting_parts_is_refused(change: dict[str, object], message: str) -> None:
@@ -140,5 +142,5 @@ def test_mixture_spec_of_unfitting_parts_is_refused(change: dict[str, object], m
         "clusters": ((0, 3), (1, 2)),
     }
     MixtureSpec.model_validate(fitting)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, ValidationError), match=message):
         MixtureSpec.model_validate({**fitting, **change})

@@ -9,9 +9,10 @@ from moist.data import clusters as class_clusters
 from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
 from moist.errors import InputError
-from moist.models.cost import channels_for_macs, macs, student_macs
-from moist.models.specification import NetworkSpec, build, router_spec
+from moist.models.cost import channels_for_macs, cost, macs, student_macs
+from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.storage import load_model, save_model
+from moist.models.student import CHANNELS, feature_shape
 from moist.runtime.contract import Metadata, main
 from moist.runtime.training import recipe_of, train
 from moist.stages.distill_student.settings import STAGE, Settings
@@ -37,8 +38,8 @@ def distill_student(
     """Train a student on the teacher's stored logits, or on a teacher that is asked anew."""
     data, device = load_dataset(dataset), choose_device()
     targets = load_targets(logits, data, device)
-    k = len(class_clusters.load(clusters, len(data.classes)).clusters) if clusters else None
-    spec, epochs = _network(settings, data, k)
+    groups = class_clusters.load(clusters, len(data.classes)).clusters if clusters else None
+    spec, epochs = _network(settings, data, groups)
     torch.manual_seed(settings.seed)
     model = placed(build(spec), device)
     asked = placed(load_model(teacher, expect="teacher"), device) if teacher else None
@@ -58,27 +59,43 @@ def distill_student(
     recipe = recipe_of(settings, epochs=epochs, views=None if asked is not None else targets.views)
     held_out = Images(data, data.validation, device)
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
-    cost = macs(model, data.shape)
-    save_model(student, model, spec, keep([step(STAGE.name, recipe, history, len(images), cost)]))
-    return {"student": {**facts, "macs": cost, "control": settings.control}, "metrics": facts}
+    spent = macs(model, data.shape)
+    save_model(student, model, spec, keep([step(STAGE.name, recipe, history, len(images), spent)]))
+    return {"student": {**facts, "macs": spent, "control": settings.control}, "metrics": facts}
 
 
-def _network(settings: Settings, data: ImageDataset, k: int | None) -> tuple[NetworkSpec, int]:
+def _network(settings: Settings, data: ImageDataset, clusters: list[list[int]] | None) -> tuple[NetworkSpec, int]:
     """The student, and for how many epochs it trains: as set, or as its part as a control demands."""
     plain = NetworkSpec(architecture="student", shape=data.shape, outputs=len(data.classes), width=settings.width)
     if settings.control == "none":
         return plain, settings.epochs
-    if k is None:
+    if clusters is None:
         raise InputError(f"control={settings.control} needs --clusters, to know how many students the mixture has.")
-    student_cost = student_macs(data.shape, len(data.classes), settings.width, (32, 64))
-    router_cost = macs(build(router_spec(settings.router, data.shape, k, settings.router_hidden)), data.shape)
-    joint_cost = router_cost + (k if settings.routing == "soft" else 1) * student_cost
-    budget = settings.epochs * student_cost + settings.router_epochs * router_cost + settings.joint_epochs * joint_cost
+    student_cost = student_macs(data.shape, len(data.classes), settings.width, CHANNELS)
+    mixture = cost(build(_mixture_spec(settings, plain, clusters)), data.shape)
+    budget = float(settings.epochs * student_cost)
+    budget += settings.joint_epochs * mixture.macs_of(len(clusters) if settings.routing == "soft" else 1)
+    if not settings.shared_layers:  # a head has no pretraining of its own
+        budget += settings.router_epochs * mixture.router_macs
     if settings.control == "same_budget":
         return plain, math.ceil(budget / student_cost)
-    channels = channels_for_macs(data.shape, len(data.classes), settings.width, router_cost + student_cost)
+    channels = channels_for_macs(data.shape, len(data.classes), settings.width, mixture.macs)
     wide = plain.model_copy(update={"channels": channels})
     return wide, math.ceil(budget / student_macs(data.shape, len(data.classes), settings.width, channels))
+
+
+def _mixture_spec(settings: Settings, student: NetworkSpec, clusters: list[list[int]]) -> MixtureSpec:
+    """The mixture that a control stands beside."""
+    layers = settings.shared_layers
+    name, shape = (
+        ("head", feature_shape(student.shape, CHANNELS, layers)) if layers else (settings.router, student.shape)
+    )
+    return MixtureSpec(
+        router=router_spec(name, shape, len(clusters), settings.router_hidden),
+        student=student,
+        clusters=tuple(tuple(members) for members in clusters),
+        shared_layers=layers,
+    )
 
 
 if __name__ == "__main__":

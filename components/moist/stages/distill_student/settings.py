@@ -25,6 +25,12 @@ class Settings(DistillationSettings):
     router_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the router's epochs")
     joint_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the joint training's epochs")
     routing: Literal["soft", "hard"] = Field("soft", description="for controls: the joint training's routing")
+    shared_layers: int = Field(
+        0,
+        ge=0,
+        le=2,
+        description="for controls: convolutions that the mixture's students share; the router is a head then",
+    )
 
 
 STAGE = Stage(

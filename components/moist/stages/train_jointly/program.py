@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from moist.data import clusters as class_clusters
 from moist.data.dataset import load as load_dataset
@@ -11,7 +12,7 @@ from moist.errors import InputError
 from moist.models.cost import cost as cost_of
 from moist.models.mixture import Mixture
 from moist.models.routers import Router
-from moist.models.specification import MixtureSpec, NetworkSpec
+from moist.models.specification import MixtureSpec, NetworkSpec, build, mixture_of, router_spec
 from moist.models.storage import load_description, load_model, save_model
 from moist.runtime.contract import Metadata, main
 from moist.runtime.training import calibrate, recipe_of, train
@@ -36,22 +37,18 @@ def train_jointly(
     curves: Path,
 ) -> Metadata:
     """One copy of the student per cluster, trained on with the router that chooses among them."""
-    if (router is None) != (settings.routing == "oracle"):
+    if (router is None) != (settings.routing == "oracle" or settings.shared_layers > 0):
         raise InputError(
-            f"routing={settings.routing} {'needs --router' if router is None else 'takes no --router'}: "
-            "only routing=oracle goes without one."
+            f"routing={settings.routing} with shared_layers={settings.shared_layers} "
+            f"{'needs --router' if router is None else 'takes no --router'}: the oracle has none, and where layers are "
+            "shared it is made here."
         )
     data, device = load_dataset(dataset), choose_device()
     found = class_clusters.load(clusters, len(data.classes))
     targets = load_targets(logits, data, device)
-    spec = MixtureSpec(
-        router=_network(router) if router else None,
-        student=_network(student),
-        clusters=tuple(tuple(members) for members in found.clusters),
-    )
-    first = load_model(student, expect="student")
-    chooser = load_model(router, expect="router") if router else None
-    model = placed(Mixture(chooser, [copy.deepcopy(first) for _ in found.clusters], spec.clusters), device)
+    torch.manual_seed(settings.seed)
+    model, spec = _mixture(settings, student, router, found.clusters)
+    placed(model, device)
     images, held_out = Images(data, data.train, device, targets.view_seed), Images(data, data.validation, device)
     make = {"soft": soft_objective, "hard": hard_objective, "oracle": oracle_objective}[settings.routing]
     objective = make(model, targets, settings)
@@ -66,7 +63,7 @@ def train_jointly(
         facts |= calibrate(model.router, held_out, truth, settings.precision)
     cost = cost_of(model, data.shape)
     students_run = len(found.clusters) if settings.routing == "soft" else 1
-    spent = step(STAGE.name, recipe, history, len(images), cost.router_macs + students_run * cost.student_macs)
+    spent = step(STAGE.name, recipe, history, len(images), cost.macs_of(students_run))
     parents = [load_description(folder).extra for folder in (student, router) if folder]
     steps = [entry for extra in parents for entry in read_steps(extra)]
     save_model(mixture, model, spec, {**keep([*steps, spent]), "routing": settings.routing})
@@ -74,6 +71,24 @@ def train_jointly(
         "mixture": {**facts, "k": len(found.clusters), "routing": settings.routing, "macs": cost.macs},
         "metrics": facts,
     }
+
+
+def _mixture(
+    settings: Settings, student: Path, router: Path | None, clusters: list[list[int]]
+) -> tuple[Mixture, MixtureSpec]:
+    """Copies of the student under the given router; under a new one where they share layers."""
+    first, layers = load_model(student, expect="student"), settings.shared_layers
+    spec = MixtureSpec(
+        router=_network(router) if router else None,
+        student=_network(student),
+        clusters=tuple(tuple(members) for members in clusters),
+        shared_layers=layers,
+    )
+    chooser = load_model(router, expect="router") if router else None
+    if layers and settings.routing != "oracle":
+        new = router_spec("head", spec.router_shape, len(clusters), hidden=1)
+        spec, chooser = spec.model_copy(update={"router": new}), build(new)
+    return mixture_of(chooser, [copy.deepcopy(first) for _ in clusters], spec), spec
 
 
 def _network(folder: Path) -> NetworkSpec:

@@ -23,6 +23,21 @@ class Settings(DistillationSettings):
         0.2, ge=0, le=1, description="soft: weight of the images of other clusters in each student's loss"
     )
     router_weight: float = Field(1.0, ge=0, le=100, description="soft: weight of the router's own cross-entropy")
+    mutual_weight: float = Field(
+        0.0, ge=0, le=1000, description="soft: weight of the students' mutual distillation (MoDE, equations 9 and 10)"
+    )
+    mutual_space: Literal["logits", "probabilities"] = Field(
+        "logits", description="soft: what the students' mutual distillation compares"
+    )
+    shared_layers: int = Field(
+        0,
+        ge=0,
+        le=2,
+        description=(
+            "convolutions that all students share; from 1 on the router is a small head on what comes out of them, "
+            "made and trained here"
+        ),
+    )
 
 
 STAGE = Stage(
@@ -32,7 +47,9 @@ STAGE = Stage(
     inputs={
         "dataset": DATASET,
         "student": STUDENT,
-        "router": Port(ROUTER.kind, "Model", ROUTER.description + "; none for routing=oracle", optional=True),
+        "router": Port(
+            ROUTER.kind, "Model", ROUTER.description + "; none for routing=oracle or shared_layers", optional=True
+        ),
         "clusters": CLUSTERS,
         "logits": LOGITS,
     },
