@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from moist.errors import InputError
+from moist.models.routers import Router
 
 
 def check_clusters(clusters: Sequence[Sequence[int]]) -> int:
@@ -36,6 +37,9 @@ class Mixture(nn.Module):
     With a `trunk`, the first layers that all students share, it runs once for each image, and router and students take
     its features instead of the image.
 
+    Where the router's calibrated probability of its choice is at most `second_below`, its second choice runs as well,
+    and the answer is the mean of both students' probabilities, weighted by the router's.
+
     Without a router (the conceptual 100% router, which knows the label) only `forward_to` can be used, with
     `student_of_class[labels]` as the choice: an upper bound.
     """
@@ -48,9 +52,11 @@ class Mixture(nn.Module):
         students: Iterable[nn.Module],
         clusters: Sequence[Sequence[int]],
         trunk: nn.Module | None = None,
+        second_below: float = 0.0,
     ) -> None:
         super().__init__()
         classes = check_clusters(clusters)
+        self.second_below = second_below
         self.trunk = trunk
         self.router = router
         self.students = nn.ModuleList(students)
@@ -68,7 +74,9 @@ class Mixture(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float (B, classes), of images, float (B, channels, height, width), each from its chosen student."""
         features = self.features(images)
-        return self._dispatch(features, self._choose(features).argmax(dim=1))
+        router_logits = self._choose(features)
+        first = self._dispatch(features, router_logits.argmax(dim=1))
+        return self._with_second(features, router_logits, first) if self.second_below > 0 else first
 
     def features(self, images: Tensor) -> Tensor:
         """What router and students take, float (B, ...), of images, float (B, channels, height, width)."""
@@ -106,6 +114,29 @@ class Mixture(nn.Module):
             raise InputError("this mixture has no router: choose the students with forward_to")
         logits: Tensor = self.router(features)
         return logits
+
+    def unsure(self, router_logits: Tensor) -> Tensor:
+        """For which images, bool (B,), a second student runs, from router logits, float (B, students).
+
+        Raises:
+            InputError: the mixture has no router with a temperature.
+        """
+        return self._probabilities(router_logits).amax(dim=1) <= self.second_below
+
+    def _probabilities(self, router_logits: Tensor) -> Tensor:
+        if not isinstance(self.router, Router):
+            raise InputError("only a router with a temperature can be unsure: use one of moist.models.routers")
+        return self.router.probabilities(router_logits.float())
+
+    def _with_second(self, features: Tensor, router_logits: Tensor, first: Tensor) -> Tensor:
+        rows = self.unsure(router_logits).nonzero().squeeze(1)
+        if len(rows) == 0 or len(self.students) == 1:
+            return first
+        weights, students = self._probabilities(router_logits[rows]).topk(2, dim=1)
+        answers = torch.stack([first[rows], self._dispatch(features[rows], students[:, 1])], dim=1).float()
+        shares = (weights / weights.sum(dim=1, keepdim=True)).log().unsqueeze(2)
+        both = torch.logsumexp(answers.log_softmax(dim=2) + shares, dim=1)
+        return first.index_copy(0, rows, both.to(first.dtype))
 
     def _dispatch(self, features: Tensor, expert_index: Tensor) -> Tensor:
         batch, experts = len(features), len(self.students)

@@ -111,6 +111,9 @@ class MixtureSpec(BaseModel):
     student: NetworkSpec
     clusters: tuple[tuple[Classes, ...], ...] = Field(max_length=1000, description="class indices of each student")
     shared_layers: int = Field(default=0, ge=0, le=2, description="convolutions that all students share")
+    second_below: float = Field(
+        default=0.0, ge=0, le=1, description="the router's probability of its choice up to which a second student runs"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -171,9 +174,9 @@ def skeleton(spec: NetworkSpec | MixtureSpec) -> nn.Module:
 def mixture_of(router: nn.Module | None, students: Sequence[nn.Module], spec: MixtureSpec) -> Mixture:
     """The mixture that `spec` describes of these parts; whole students, whose first one lends the shared layers."""
     if spec.shared_layers == 0:
-        return Mixture(router, students, spec.clusters)
+        return Mixture(router, students, spec.clusters, second_below=spec.second_below)
     parts = [split(student, spec.shared_layers) for student in students]
-    return Mixture(router, [own for _, own in parts], spec.clusters, trunk=parts[0][0])
+    return Mixture(router, [own for _, own in parts], spec.clusters, trunk=parts[0][0], second_below=spec.second_below)
 
 
 def _make(spec: NetworkSpec | MixtureSpec) -> nn.Module:

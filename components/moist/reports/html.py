@@ -83,6 +83,15 @@ def _context(results: Results) -> dict[str, Any]:
             plots.accuracy_against_cost,
             results,
         ),
+        "cascades": draw(
+            "Asking the teacher about the images of which a model is least sure: accuracy against the mean cost of an "
+            "image, from nobody asked (left end) to all of them (right end: the teacher's accuracy, at both costs).",
+            "Line plot: accuracy in percent against mean million multiply-adds, one line a model.",
+            plots.cascade_curves,
+            results,
+        )
+        if any(row.cascade for row in rows)
+        else None,
         "inference": _inference_table(results),
         "training": _training_table(results),
         "latency": _latency_table(results),

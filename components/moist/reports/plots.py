@@ -78,6 +78,35 @@ def accuracy_against_cost(results: Results, name: str) -> str:
         return svg_text(figure, name)
 
 
+def cascade_curves(results: Results, name: str) -> str:
+    """Accuracy in percent against mean multiply-adds per image where more and more images are asked of the teacher."""
+    rows = [row for row in ordered_rows(results) if row.cascade]
+    legend_height = 17.0 * len(rows) + 8
+    with style(name):
+        figure = new_figure(400, legend_height + 260)
+        axes = axes_at(figure, 46, legend_height, 340, 216)
+        for index, row in enumerate(rows):
+            axes.plot(
+                [point.macs / 1e6 for point in row.cascade],
+                [100 * point.accuracy for point in row.cascade],
+                color=PALETTE[index % len(PALETTE)],
+                linestyle=("-", "--", "-.", ":")[index % 4],
+                marker=ROLE_STYLE[row.role][0],
+                markersize=4,
+                label=shortened(row_label(row), 50),
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.margins(y=0.08)
+        axes.grid(True)
+        axes.set_xlabel("mean million multiply-adds per image")
+        axes.set_ylabel("accuracy, %")
+        figure.legend(loc="upper left", bbox_to_anchor=(0, 1), handlelength=2.6, borderaxespad=0, borderpad=0.2)
+        return svg_text(figure, name)
+
+
 def training_curve(curve: Curve, name: str) -> str:
     """One stage's series against the epoch; what is named alike at its end (loss, accuracy) shares a panel."""
     panels: dict[str, list[str]] = {}

@@ -41,6 +41,14 @@ class Routing(_Frozen):
     reliability: Reliability
 
 
+class CascadePoint(_Frozen):
+    """A model that asks the teacher about the images of which it is least sure."""
+
+    share: float = Field(description="share of the held-out images asked about, 0-1")
+    accuracy: float = Field(description="0-1, the teacher's answers where it was asked")
+    macs: float = Field(description="mean multiply-adds per image: the model, and the teacher where it was asked")
+
+
 class Row(_Frozen):
     """One line of the table: a model measured on the held-out images."""
 
@@ -61,6 +69,7 @@ class Row(_Frozen):
     confusion: list[list[int]] = Field(description="(classes, classes): rows true class, columns predicted")
     reliability: Reliability
     routing: Routing | None = None
+    cascade: list[CascadePoint] = Field(default=[], description="by growing share; empty for teacher and oracle")
     right_alone: dict[str, int] = Field(
         default={}, description="by the other row's key: images that this model got right and the other one wrong"
     )

@@ -1,6 +1,7 @@
 """What every training stage does around its loop: progress, checkpoints, metrics and curves."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,18 @@ def _checkpoints(seconds: float) -> StoredCheckpoints | None:
     return found
 
 
-def calibrate(router: Router, held_out: Images, truth: Tensor, precision: Precision) -> dict[str, float]:
+def calibrate(
+    router: Router, route: Callable[[Tensor], Tensor], held_out: Images, truth: Tensor, precision: Precision
+) -> dict[str, float]:
     """Scale a router's temperature on held-out images so that its confidence is right; returns what to report.
 
+    `route` gives its logits for images: the router itself, or a mixture's `route` where it takes a trunk's features.
     Without held-out images the temperature stays 1: the training images would make it look too sure.
     """
     if not len(held_out):
         return {}
     router.temperature.fill_(1.0)
-    logits = evaluation.predict(router, held_out, precision)
+    logits = evaluation.predict(route, held_out, precision)
     temperature = evaluation.fit_temperature(logits, truth)
     router.temperature.fill_(temperature)
     scaled = evaluation.reliability((logits / temperature).softmax(1), truth)

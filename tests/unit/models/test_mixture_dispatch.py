@@ -4,7 +4,7 @@ import pytest
 import torch
 from moist.errors import InputError
 from moist.models.mixture import Mixture
-from moist.models.routers import CnnRouter, HeadRouter
+from moist.models.routers import CnnRouter, HeadRouter, Router
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.student import Student, feature_shape, split
 from torch import Tensor, nn
@@ -166,3 +166,40 @@ def test_only_a_student_can_be_split_and_only_at_its_convolutions() -> None:
         split(CnnRouter(SHAPE, 3), 1)
     with pytest.raises(InputError, match="shared_layers=3"):
         split(Student(SHAPE, 3), 3)
+
+
+class Sure(Router):
+    """A router whose logits are the image's first pixels, so that a test sets how sure it is."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, 0, 0, :3]
+
+
+def test_a_second_student_runs_only_where_the_router_is_unsure() -> None:
+    mixture = mixture_of(Sure())
+    images = images_to([0] * 4)
+    images[:, 0, 0, :3] = torch.tensor([[9.0, 0, 0], [1.0, 0.9, 0], [0, 9.0, 0], [0, 0.2, 0.3]])
+    mixture.second_below = 0.6
+    with torch.no_grad():
+        _, dense = mixture.dense(images)
+        for student in mixture.students:
+            student.batches.clear()
+        answers = mixture(images)
+    assert mixture.unsure(images[:, 0, 0, :3]).tolist() == [False, True, False, True]
+    torch.testing.assert_close(answers[[0, 2]], dense[[0, 2], [0, 1]])
+    # Image 1 asks students 0 and 1, image 3 students 2 and 1: the first choices' batches, then the second ones'.
+    assert [student.batches for student in mixture.students] == [[2], [1, 2], [1]]
+    for row, (first, second), logits in ((1, (0, 1), (1.0, 0.9)), (3, (2, 1), (0.3, 0.2))):
+        share = torch.tensor(logits).softmax(0)
+        wanted = share[0] * dense[row, first].softmax(0) + share[1] * dense[row, second].softmax(0)
+        torch.testing.assert_close(answers[row].softmax(0), wanted)
+    mixture.router.temperature.fill_(0.01)  # calibration makes the router sure of images 1 and 3 too
+    torch.testing.assert_close(mixture(images), dense[range(4), [0, 0, 1, 2]])
+
+
+def test_a_threshold_of_one_asks_two_students_about_every_image() -> None:
+    mixture = mixture_of(Sure())
+    mixture.second_below = 1.0
+    assert mixture.unsure(torch.tensor([[500.0, 0.0, 0.0]])).tolist() == [True]
+    mixture.second_below = 0.0
+    assert mixture.unsure(torch.tensor([[0.0, 0.0, 0.0]])).tolist() == [False]

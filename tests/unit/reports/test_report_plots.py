@@ -19,6 +19,7 @@ ROUTING = MIXTURE.routing
 ORDER = [0, 8, 1, 9, 2, 3, 4, 5, 6, 7]
 FIGURES: dict[str, Callable[[str], str]] = {
     "cost": lambda name: plots.accuracy_against_cost(RESULTS, name),
+    "cascades": lambda name: plots.cascade_curves(RESULTS, name),
     "curve": lambda name: plots.training_curve(RESULTS.curves[0], name),
     "similarity": lambda name: plots.similarity_matrix(RESULTS.clustering, CLASSES, name),
     "scores": lambda name: plots.silhouette_scores(RESULTS.clustering, name),
@@ -73,6 +74,12 @@ def test_cost_plot_labels_every_model_without_overlap() -> None:
     assert min(np.diff(labels)) > 9, "text 9.5 pixels high"
     assert labels[0] > 0
     assert labels[-1] < float(ElementTree.fromstring(svg).attrib["height"])
+
+
+def test_cascades_are_drawn_for_the_rows_that_have_one() -> None:
+    words = " ".join(texts(plots.cascade_curves(RESULTS, "one")))
+    assert all(label in words for label in ("MoIST, CNN router", "same training budget"))
+    assert "teacher, ResNet-18" not in words
 
 
 def test_similarity_is_in_cluster_order() -> None:

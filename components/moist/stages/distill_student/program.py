@@ -79,7 +79,8 @@ def _network(settings: Settings, data: ImageDataset, clusters: list[list[int]] |
         budget += settings.router_epochs * mixture.router_macs
     if settings.control == "same_budget":
         return plain, math.ceil(budget / student_cost)
-    channels = channels_for_macs(data.shape, len(data.classes), settings.width, mixture.macs)
+    target = math.ceil(mixture.macs_of(1 + settings.second_share))
+    channels = channels_for_macs(data.shape, len(data.classes), settings.width, target)
     wide = plain.model_copy(update={"channels": channels})
     return wide, math.ceil(budget / student_macs(data.shape, len(data.classes), settings.width, channels))
 

@@ -29,7 +29,10 @@ class Settings(DistillationSettings):
         0,
         ge=0,
         le=2,
-        description="for controls: convolutions that the mixture's students share; the router is a head then",
+        description="for controls: convolutions that the mixture's students share; its router is a head then",
+    )
+    second_share: float = Field(
+        0.0, ge=0, le=1, description="for controls: share of the images on which a second student of the mixture runs"
     )
 
 

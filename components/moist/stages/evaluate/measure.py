@@ -16,8 +16,9 @@ from moist.models.mixture import Mixture
 from moist.models.routers import Router
 from moist.models.specification import MixtureSpec
 from moist.models.storage import load_description, load_model
-from moist.reports.results import Latency, Reliability, Routing, Row
+from moist.reports.results import CascadePoint, Latency, Reliability, Routing, Row
 from moist.training import evaluation
+from moist.training.cascade import Point, cascade
 from moist.training.images import Images
 from moist.training.precision import Precision, autocast, channels_last, placed
 from moist.training.record import Step, read_steps
@@ -86,12 +87,24 @@ def measure_rows(
     batches = {size: channels_last(images.view(indices, 0)) for size, indices in first.items()}
     runners = {item.key: _runner(item, images, precision) for item in candidates}
     timings = latency.measure(runners, batches, latency_seconds)
-    rows, right = [], {}
+    rows, logits = {}, {}
     for item in candidates:
         latencies = [Latency(**vars(timing)) for timing in timings[item.key]]
-        row, right[item.key] = _row(item, data, images, precision, batch_size, latencies)
-        rows.append(row)
-    return [row.model_copy(update={"right_alone": _right_alone(row.key, right)}) for row in rows]
+        rows[item.key], logits[item.key] = _row(item, data, images, precision, batch_size, latencies)
+    labels = images.labels.cpu()
+    right = {key: values.argmax(1) == labels for key, values in logits.items()}
+    teacher = next((row for row in rows.values() if row.role == "teacher"), None)
+    complete = []
+    for key, row in rows.items():
+        points: list[Point] = []
+        if teacher is not None and row.role not in ("teacher", "upper bound"):
+            points = cascade(logits[key], logits[teacher.key], labels, row.macs, teacher.macs)
+        update = {
+            "right_alone": _right_alone(key, right),
+            "cascade": [CascadePoint(**point._asdict()) for point in points],
+        }
+        complete.append(row.model_copy(update=update))
+    return complete
 
 
 def _right_alone(key: str, right: dict[str, Tensor]) -> dict[str, int]:
@@ -126,10 +139,11 @@ def _row(
     batch_size: int,
     timings: list[Latency],
 ) -> tuple[Row, Tensor]:
-    """A model's row, and which held-out images it got right: bool (N,)."""
+    """A model's row, and its logits on the held-out images: float (N, classes)."""
     classes, labels, model = len(data.classes), images.labels.cpu(), candidate.model
+    second = 0.0
     if isinstance(model, Mixture):
-        logits, routing = _routed(candidate, model, images, precision, batch_size)
+        logits, routing, second = _routed(candidate, model, images, precision, batch_size)
     else:
         logits, routing = evaluation.predict(model, images, precision, batch_size=batch_size), None
     spent = cost(model, data.shape)
@@ -139,7 +153,7 @@ def _row(
         role=LABELS[candidate.key][1],
         accuracy=evaluation.accuracy(logits, labels),
         loss=evaluation.loss(logits, labels),
-        macs=spent.macs,
+        macs=spent.macs_of(1 + second),
         router_macs=spent.router_macs,
         paper_mflops=spent.paper_mflops,
         parameters=spent.parameters,
@@ -149,37 +163,36 @@ def _row(
         confusion=evaluation.confusion(logits.argmax(1), labels, classes, classes),
         reliability=Reliability.model_validate(evaluation.reliability(logits.double().softmax(1), labels)),
         routing=routing,
-        note="routes by the true label, so it is an upper bound and no classifier"
-        if candidate.architecture == "oracle"
-        else "",
+        note=_note(candidate, second),
     )
-    return row, logits.argmax(1) == labels
+    return row, logits
 
 
 def _routed(
     candidate: Candidate, mixture: Mixture, images: Images, precision: Precision, batch_size: int
-) -> tuple[Tensor, Routing]:
-    """A mixture's logits (N, classes) with sparse routing, and how it routed."""
+) -> tuple[Tensor, Routing, float]:
+    """A mixture's logits (N, classes) with sparse routing, how it routed, and on which share a second student ran."""
     labels, k = images.labels.cpu(), len(mixture.students)
     own = mixture.student_of_class.cpu()[labels]
     if isinstance(mixture.router, Router):
         route_logits = evaluation.predict(mixture.route, images, precision, batch_size=batch_size)
         temperature = float(mixture.router.temperature)
         certainty = (route_logits.double() / temperature).softmax(1)
-        chosen = route_logits.argmax(1)
+        chosen, second = route_logits.argmax(1), float(mixture.unsure(route_logits.to(images.device)).double().mean())
+        logits = evaluation.predict(mixture, images, precision, batch_size=batch_size)
     else:
-        chosen, certainty = own, torch.nn.functional.one_hot(own, k).double()
-    chosen_here = chosen.to(images.device)
-    logits = evaluation.predict_indexed(
-        lambda batch, indices: mixture.forward_to(batch, chosen_here[indices]), images, precision, batch_size=batch_size
-    )
+        chosen, certainty, second = own, torch.nn.functional.one_hot(own, k).double(), 0.0
+        here = chosen.to(images.device)
+        logits = evaluation.predict_indexed(
+            lambda batch, indices: mixture.forward_to(batch, here[indices]), images, precision, batch_size=batch_size
+        )
     right, routed = logits.argmax(1) == labels, chosen == own
     r, a, b = (_share(routed), _share(right[routed]), _share(right[~routed]))
     accuracy = evaluation.accuracy(logits, labels)
     if abs(accuracy - ((r or 0) * (a or 0) + (1 - (r or 0)) * (b or 0))) > IDENTITY_TOLERANCE:
         raise MoistError(f"{candidate.key}: accuracy {accuracy} is not r*a + (1-r)*b with r={r}, a={a}, b={b}.")
     by_class = torch.tensor(evaluation.confusion(chosen, labels, len(mixture.student_of_class), k), dtype=torch.float64)
-    return logits, Routing(
+    routing = Routing(
         router=candidate.architecture,
         r=r or 0.0,
         a=a,
@@ -189,6 +202,13 @@ def _routed(
         confusion=evaluation.confusion(chosen, own, k, k),
         reliability=Reliability.model_validate(evaluation.reliability(certainty, own)),
     )
+    return logits, routing, second
+
+
+def _note(candidate: Candidate, second: float) -> str:
+    if candidate.architecture == "oracle":
+        return "routes by the true label, so it is an upper bound and no classifier"
+    return f"a second student ran on {second:.1%} of the images, and is in the MMAC" if second else ""
 
 
 def _share(flags: Tensor) -> float | None:

@@ -45,7 +45,7 @@ def pretrain_router(
     recipe = recipe_of(settings)
     truth = student_of_class.cpu()[held_out.labels.cpu()]
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves, truth)
-    facts |= calibrate(model, held_out, truth, settings.precision)
+    facts |= calibrate(model, model, held_out, truth, settings.precision)
     cost = macs(model, data.shape)
     save_model(router, model, spec, keep([step(STAGE.name, recipe, history, len(images), cost)]))
     return {"router": {**facts, "macs": cost, "architecture": settings.architecture}, "metrics": facts}

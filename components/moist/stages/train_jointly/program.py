@@ -17,6 +17,7 @@ from moist.models.storage import load_description, load_model, save_model
 from moist.runtime.contract import Metadata, main
 from moist.runtime.training import calibrate, recipe_of, train
 from moist.stages.train_jointly.settings import STAGE, Settings
+from moist.training import evaluation
 from moist.training.images import Images
 from moist.training.joint import hard_objective, oracle_objective, soft_objective
 from moist.training.precision import choose_device, placed
@@ -60,7 +61,9 @@ def train_jointly(
         held_out = Images(data, data.validation[np.arange(0)], device)
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
     if isinstance(model.router, Router):
-        facts |= calibrate(model.router, held_out, truth, settings.precision)
+        facts |= calibrate(model.router, model.route, held_out, truth, settings.precision)
+        model.second_below = _threshold(model, held_out, settings)
+        spec = spec.model_copy(update={"second_below": model.second_below})
     cost = cost_of(model, data.shape)
     students_run = len(found.clusters) if settings.routing == "soft" else 1
     spent = step(STAGE.name, recipe, history, len(images), cost.macs_of(students_run))
@@ -68,7 +71,12 @@ def train_jointly(
     steps = [entry for extra in parents for entry in read_steps(extra)]
     save_model(mixture, model, spec, {**keep([*steps, spent]), "routing": settings.routing})
     return {
-        "mixture": {**facts, "k": len(found.clusters), "routing": settings.routing, "macs": cost.macs},
+        "mixture": {
+            **facts,
+            "k": len(found.clusters),
+            "routing": settings.routing,
+            "macs": cost.macs_of(1 + settings.second_share),
+        },
         "metrics": facts,
     }
 
@@ -89,6 +97,18 @@ def _mixture(
         new = router_spec("head", spec.router_shape, len(clusters), hidden=1)
         spec, chooser = spec.model_copy(update={"router": new}), build(new)
     return mixture_of(chooser, [copy.deepcopy(first) for _ in clusters], spec), spec
+
+
+def _threshold(model: Mixture, held_out: Images, settings: Settings) -> float:
+    """The router's probability of its choice that `second_share` of the validation images do not exceed."""
+    if settings.second_share == 0:
+        return 0.0
+    if not len(held_out):
+        raise InputError(f"second_share={settings.second_share} needs validation images; prepare some, or set it to 0.")
+    logits = evaluation.predict(model.route, held_out, settings.precision)
+    temperature = model.router.temperature if isinstance(model.router, Router) else 1.0
+    certainty = (logits / temperature).softmax(1).amax(1)
+    return float(certainty.quantile(settings.second_share, interpolation="lower"))
 
 
 def _network(folder: Path) -> NetworkSpec:

@@ -38,6 +38,15 @@ class Settings(DistillationSettings):
             "made and trained here"
         ),
     )
+    second_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description=(
+            "share of the validation images, those of which the router is least sure, on which a second student runs; "
+            "sets the threshold from which that happens"
+        ),
+    )
 
 
 STAGE = Stage(
