@@ -14,6 +14,9 @@ import kubernetes_validate
 import moist
 import pytest
 import yaml
+from moist.runtime import scheduling
+from moist.runtime.contract import CHECKPOINTS
+from moist.runtime.store import ENDPOINT_VARIABLES, Location
 
 Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -24,6 +27,19 @@ KUBERNETES_VERSIONS = ("1.33", "1.34", "1.35", "1.36")
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def launchers(manifests: list[Manifest]) -> list[Manifest]:
+    return [manifest for manifest in of_kind(manifests, "ConfigMap") if manifest["metadata"]["name"] == "kfp-launcher"]
+
+
+def environments(manifests: list[Manifest]) -> dict[str, dict[str, str]]:
+    """What each namespace gives its pipeline tasks as environment variables."""
+    return {
+        manifest["metadata"]["namespace"]: manifest["data"]
+        for manifest in of_kind(manifests, "ConfigMap")
+        if manifest["metadata"]["name"] == scheduling.ENVIRONMENT
+    }
 
 
 def name_of(manifest: Manifest) -> str:
@@ -151,7 +167,7 @@ def test_no_manifest_carries_a_secret(manifests: list[Manifest]) -> None:
 
 
 def test_the_secret_policy_sees_a_planted_one(render: Callable[[str], list[Manifest]]) -> None:
-    launcher = copy.deepcopy(of_kind(render("standalone"), "ConfigMap")[0])
+    launcher = copy.deepcopy(launchers(render("standalone"))[0])
     launcher["data"]["providers"] += "        secretKey: planted\n"
     assert list(policies.secret_breaches(launcher)) == ["data.providers holds secretKey"]
     assert list(policies.secret_breaches({"kind": "Secret", "stringData": {"a": "b"}}))
@@ -193,9 +209,8 @@ def test_every_other_pod_is_under_a_policy_too(manifests: list[Manifest]) -> Non
 
 
 def test_the_launcher_points_at_the_store_the_policy_opens(manifests: list[Manifest]) -> None:
-    launchers = of_kind(manifests, "ConfigMap")
-    assert launchers
-    for launcher in launchers:
+    assert launchers(manifests)
+    for launcher in launchers(manifests):
         providers = yaml.safe_load(launcher["data"]["providers"])
         assert set(providers) == {"minio", "s3"}
         (policy,) = (
@@ -214,6 +229,23 @@ def test_the_launcher_points_at_the_store_the_policy_opens(manifests: list[Manif
             assert any(rule.get("resourceNames") == [secret] for rule in rules)
 
 
+def test_tasks_keep_checkpoints_in_the_launchers_store_where_their_keys_reach(manifests: list[Manifest]) -> None:
+    tasks = environments(manifests)
+    assert set(tasks) == {launcher["metadata"]["namespace"] for launcher in launchers(manifests)}
+    for launcher in launchers(manifests):
+        mine = tasks[launcher["metadata"]["namespace"]]
+        assert set(mine) <= set(scheduling.FROM_NAMESPACE)
+        endpoints = [mine[name] for name in ENDPOINT_VARIABLES if name in mine]
+        provider = yaml.safe_load(launcher["data"]["providers"])["s3"]["default"]
+        assert endpoints == [provider["endpoint"]]
+        assert mine["AWS_REGION"] == provider["region"]
+        root, place = Location.parse(launcher["data"]["defaultPipelineRoot"]), Location.parse(mine[CHECKPOINTS])
+        assert place.bucket == root.bucket
+        assert not place.key.startswith(root.key)  # what deletes a run's artifacts leaves checkpoints alone
+        if root.key.startswith("private-artifacts/"):
+            assert place.key.split("/")[:2] == root.key.split("/")[:2]
+
+
 def test_namespaces_are_bounded_and_apart(render: Callable[[str], list[Manifest]]) -> None:
     for overlay in ("dev-store", "gpu", "tenants"):
         manifests = render(overlay)
@@ -222,7 +254,7 @@ def test_namespaces_are_bounded_and_apart(render: Callable[[str], list[Manifest]
         for kind in ("ResourceQuota", "LimitRange", "ServiceAccount", "ConfigMap"):
             assert {m["metadata"]["namespace"] for m in of_kind(manifests, kind)} == namespaces
     tenants = render("tenants")
-    roots = [m["data"]["defaultPipelineRoot"] for m in of_kind(tenants, "ConfigMap")]
+    roots = [launcher["data"]["defaultPipelineRoot"] for launcher in launchers(tenants)]
     assert len(set(roots)) == len(roots) == 2
     gpus = {
         quota["metadata"]["namespace"]: quota["spec"]["hard"]["requests.nvidia.com/gpu"]

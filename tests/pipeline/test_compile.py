@@ -12,6 +12,7 @@ import yaml
 from conftest import ROOT, run_command
 from kfp import components
 from kfp.pipeline_spec.pipeline_spec_pb2 import ParameterType
+from moist.runtime.scheduling import ENVIRONMENT
 from moist.runtime.stage import Stage
 from moist.runtime.task import parse_task, settings_values
 
@@ -50,6 +51,12 @@ def test_kfp_loads_it_and_gpus_are_asked_for_as_text() -> None:
     for setting in settings.values():
         assert setting["securityContext"]["runAsNonRoot"]
         assert any(mount["mountPath"] == "/tmp" for mount in setting["emptyDirMounts"])
+        (given,) = setting["configMapAsEnv"]
+        assert given["configMapName"] == ENVIRONMENT
+        assert given["optional"]  # a namespace without it runs the pipeline, without checkpoints
+        variables = {entry["envVar"]: entry["configMapKey"] for entry in given["keyToEnv"]}
+        assert {"AWS_ENDPOINT_URL_S3", "MOIST_CHECKPOINTS"} <= set(variables)
+        assert all(name == key for name, key in variables.items())
 
 
 def stage_of(name: str) -> Stage:

@@ -5,7 +5,15 @@ from typing import Any
 
 from kfp import kubernetes
 
+from moist.runtime.contract import CHECKPOINTS
+from moist.runtime.processes import PROCESSES
+from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE
+
 STORE_SECRET = "mlpipeline-minio-artifact"
+ENVIRONMENT = "moist-environment"
+"""A namespace's ConfigMap of environment variables for tasks, by their own names (k8s/base has one)."""
+
+FROM_NAMESPACE = (ENDPOINT_VARIABLES[0], "AWS_REGION", CHECKPOINTS, PATIENCE, PROCESSES)
 RETRIES = 3
 USER = 65532
 
@@ -53,4 +61,7 @@ def _common(task: Any, name: str, timeout_seconds: int) -> Any:
         {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"},
         optional=True,
     )
+    # Not pipeline parameters: Kubeflow's environment variables cannot depend on one, and where a store is, and which
+    # part of it the keys open, belongs to the namespace, not to the run. Without the ConfigMap nothing is set.
+    kubernetes.use_config_map_as_env(task, ENVIRONMENT, {name: name for name in FROM_NAMESPACE}, optional=True)
     return task
