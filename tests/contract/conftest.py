@@ -1,6 +1,5 @@
 """A stage run in this process or as a program, and a real S3 server."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -11,18 +10,18 @@ from pathlib import Path
 import pytest
 import tiny_stage
 from moist.runtime.contract import main
-from moist.runtime.local_store import BUCKET, store
-from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE, Store
+from moist.runtime.store import PATIENCE
+from store_fixtures import plain_environment, s3, store_environment, uri
+
+__all__ = ["plain_environment", "s3", "store_environment", "uri"]
 
 HERE = Path(__file__).parent
-FOREIGN = (*ENDPOINT_VARIABLES, "MOIST_OUTPUT_ROOT", "MOIST_CHECKPOINTS", "MOIST_PROCESSES", PATIENCE)
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the tester's shell says about stores and processes is not what is tested."""
-    for name in FOREIGN:
-        monkeypatch.delenv(name, raising=False)
+def _little_patience(monkeypatch: pytest.MonkeyPatch, plain_environment: None) -> None:
+    """Failing calls to the store are not tried again for long."""
+    monkeypatch.setenv(PATIENCE, "1")
 
 
 @pytest.fixture
@@ -63,30 +62,3 @@ def start_tiny(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
-
-
-@pytest.fixture(scope="session")
-def store_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in FOREIGN:
-            patch.delenv(name, raising=False)
-        running = contextlib.ExitStack()
-        environment = running.enter_context(store(tmp_path_factory.mktemp("store")))
-    with running:
-        Store.of(environment).ensure_bucket(BUCKET)
-        yield environment
-
-
-@pytest.fixture
-def s3(store_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A real S3 server, which the environment names; failing calls are not tried again for long."""
-    for name, value in store_environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv(PATIENCE, "1")
-    return Store.from_environment()
-
-
-@pytest.fixture
-def uri(request: pytest.FixtureRequest) -> str:
-    """A prefix of the store that no other test uses."""
-    return f"s3://{BUCKET}/tests/{request.node.name.replace('[', '-').rstrip(']')}"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from launcher import Launcher
+from host_launcher import HostLauncher
 from moist.runtime.artifacts import verify
+from moist.runtime.contract import CHECKPOINTS
 from moist.runtime.store import Store
 from moist.stages.cluster_logits.component import cluster_logits
 from moist.stages.prepare_data.component import prepare_data
@@ -33,12 +34,12 @@ def bucket(s3: Store) -> Iterator[str]:
 def test_a_chain_of_components(s3: Store, bucket: str, tmp_path: Path, store_environment: dict[str, str]) -> None:
     """On a cluster the launcher brings and takes the artifacts: the programs themselves get no store."""
     hidden = dict.fromkeys(store_environment, "") | {"OMP_NUM_THREADS": "1"}
-    launcher = Launcher(s3, f"minio://{bucket}/v2/artifacts/moist/a-run", tmp_path, hidden)
-    data = launcher.run(prepare_data, {}, {"train_limit": 150, "test_limit": 50})
-    taught = launcher.run(train_teacher, {"dataset": data["dataset"]}, {"epochs": 1, "views": 1})
+    launcher = HostLauncher(s3, f"minio://{bucket}/v2/artifacts/moist/a-run", tmp_path, hidden)
+    data, _ = launcher.run(prepare_data, {}, {"train_limit": 150, "test_limit": 50})
+    taught, _ = launcher.run(train_teacher, {"dataset": data["dataset"]}, {"epochs": 1, "views": 1})
     # The next task's inputs come from the store, not from what an earlier one left on this machine.
     shutil.rmtree(Path("/minio", bucket))
-    groups = launcher.run(cluster_logits, {"logits": taught["logits"]}, {"k": 3})
+    groups, _ = launcher.run(cluster_logits, {"logits": taught["logits"]}, {"k": 3})
     assert data["dataset"]["metadata"]["train_images"] == 135
     assert groups["clusters"]["metadata"]["k"] == 3
     assert 0 < taught["teacher"]["metadata"]["accuracy"] <= 1
@@ -51,6 +52,28 @@ def test_a_chain_of_components(s3: Store, bucket: str, tmp_path: Path, store_env
     }
     assert groups["view"]["metadata"]["kind"] == "view"
     assert sorted(s3.list(groups["view"]["uri"])) == [""]  # one file, for the UI to show
+
+
+@pytest.mark.slow
+def test_a_preempted_task_goes_on_in_another_pod(
+    s3: Store, bucket: str, tmp_path: Path, store_environment: dict[str, str]
+) -> None:
+    """With what a namespace's secret and ConfigMap give; the second pod's outputs go elsewhere, as Kubeflow has it."""
+    checkpoints = f"s3://{bucket}/moist/checkpoints"
+    given = {**store_environment, "OMP_NUM_THREADS": "1", CHECKPOINTS: checkpoints}
+    launcher = HostLauncher(s3, f"minio://{bucket}/v2/artifacts/moist/a-run", tmp_path, given)
+    data, _ = launcher.run(prepare_data, {}, {"train_limit": 150, "test_limit": 50})
+    settings = {"epochs": 3, "views": 0, "batch_size": 4, "checkpoint_seconds": 0}
+    launch, first = launcher.start(train_teacher, {"dataset": data["dataset"]}, settings)
+    while not s3.list(checkpoints):
+        assert first.poll() is None, first.communicate()[1]
+    first.kill()
+    first.communicate()
+    taught, said = launcher.run(train_teacher, {"dataset": data["dataset"]}, settings)
+    assert "going on from checkpoint" in said
+    assert taught["teacher"]["uri"] != launch.outputs["teacher"]["uri"]
+    assert s3.list(launch.outputs["teacher"]["uri"]) == {}
+    assert s3.list(checkpoints) == {}
 
 
 def test_a_missing_input_is_noticed(s3: Store, bucket: str, tiny: Run, tmp_path: Path) -> None:

@@ -1,24 +1,21 @@
-"""What Kubeflow's driver and v2 launcher do around every component of a compiled pipeline, in its real images."""
+"""Runs every component of a compiled pipeline as Kubeflow's driver and launcher do, in its real images."""
 
-import json
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
-from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorOutput
+from launcher import Artifacts, bring, collect, prepare
 from moist.runtime.artifacts import describe
 from moist.runtime.store import Store
 
 OUTPUT_FILE = "/tmp/kfp_outputs/output_metadata.json"
 USER = 65532 if os.getuid() == 0 else os.getuid()
 GROUP = 65532 if os.getuid() == 0 else os.getgid()
-
-Artifacts = dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -62,40 +59,23 @@ class ImageLauncher:
     def run(self, name: str, values: dict[str, Any], inputs: Artifacts) -> tuple[int, str, Artifacts]:
         """Run a task; returns its exit code, what it said, and its outputs as the driver hands them on."""
         component = self._component(name)
-        container = self.spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         folder = f"{self.root}/{name}/{uuid.uuid4()}"
-        outputs = {
-            key: {"name": key, "uri": f"{folder}/{key}", "type": entry["artifactType"]}
-            for key, entry in component["outputDefinitions"]["artifacts"].items()
-        }
-        executor_input = {
-            # Every number is a double to Kubeflow.
-            "inputs": {
-                "parameterValues": {k: float(v) if type(v) is int else v for k, v in values.items()},
-                "artifacts": {key: {"artifacts": [artifact]} for key, artifact in inputs.items()},
-            },
-            "outputs": {
-                "artifacts": {key: {"artifacts": [artifact]} for key, artifact in outputs.items()},
-                "outputFile": OUTPUT_FILE,
-            },
-        }
+        launch = prepare(self.spec, component, values, inputs, folder, OUTPUT_FILE)
         volume, temporary = self.work / name / "minio", self.work / name / "tmp"
         for mounted in (volume, temporary):
             mounted.mkdir(parents=True)
-        for artifact in inputs.values():
-            if self.store.list(artifact["uri"]):  # to the launcher a missing prefix is no error
-                self.store.download(artifact["uri"], _local(volume, artifact))
-        before = {key: describe(_local(volume, artifact)) for key, artifact in inputs.items()}
+        place = partial(_local, volume)
+        bring(self.store, inputs, place)
+        before = {key: describe(place(artifact)) for key, artifact in inputs.items()}
         for path in (volume, temporary, *volume.rglob("*")):
             os.chown(path, USER, GROUP)
-        text = json.dumps(executor_input, separators=(",", ":"))
-        command = [part.replace("{{$}}", text) for part in [*container["command"], *container["args"]]]
-        code, said = self._execute(container["image"], command, {volume: "/minio", temporary: "/tmp"})
-        if {key: describe(_local(volume, artifact)) for key, artifact in inputs.items()} != before:
+        code, said = self._execute(launch.image, launch.command, {volume: "/minio", temporary: "/tmp"})
+        if {key: describe(place(artifact)) for key, artifact in inputs.items()} != before:
             raise AssertionError(f"{name} changed its inputs")
         if code != 0:
             return code, said, {}
-        return code, said, self._collect(volume, temporary / Path(OUTPUT_FILE).relative_to("/tmp"), outputs)
+        output_file = temporary / Path(OUTPUT_FILE).relative_to("/tmp")
+        return code, said, collect(self.store, launch.outputs, output_file, place)
 
     def _component(self, task: str) -> dict[str, Any]:
         return dict(self.spec["components"][self.spec["root"]["dag"]["tasks"][task]["componentRef"]["name"]])
@@ -120,29 +100,6 @@ class ImageLauncher:
         finally:
             container.remove(force=True, v=True)
 
-    def _collect(self, volume: Path, output_file: Path, outputs: Artifacts) -> Artifacts:
-        """Parse the executor output as strictly as the launcher, merge it into the artifacts, upload those."""
-        text = output_file.read_text("utf-8")
-        json.loads(text, parse_constant=_refuse)
-        parsed = json_format.Parse(text, ExecutorOutput(), ignore_unknown_fields=False)
-        reported = {name: list(entry.artifacts) for name, entry in parsed.artifacts.items()}
-        if set(reported) != set(outputs):
-            raise AssertionError(f"reported {sorted(reported)}, declared {sorted(outputs)}")
-        found = {}
-        for name, artifact in outputs.items():
-            (one,) = reported[name]
-            if one.uri != artifact["uri"]:
-                raise AssertionError(f"{name}: URI {one.uri}, not {artifact['uri']}")
-            if any(value.HasField("null_value") for value in one.metadata.fields.values()):
-                raise AssertionError(f"{name}: null in the metadata")
-            self.store.upload(_local(volume, artifact), artifact["uri"])
-            found[name] = {**artifact, "metadata": json_format.MessageToDict(one.metadata)}
-        return found
-
 
 def _local(volume: Path, artifact: dict[str, Any]) -> Path:
     return volume / artifact["uri"].removeprefix("minio://")
-
-
-def _refuse(constant: str) -> None:
-    raise AssertionError(f"{constant} in the executor output")

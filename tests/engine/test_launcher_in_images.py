@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image_launcher import Artifacts, ImageLauncher
+from image_launcher import ImageLauncher
+from launcher import Artifacts
 from moist.reports.results import Results
 from moist.runtime.artifacts import MANIFEST, verify
 from moist.runtime.local_store import store

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import moist.stages.pretrain_router.program as pretrain_router
 import torch
+import torch._dynamo  # an optimizer loads it, for seconds; here it is there before a process is forked
 from moist.data.clusters import cluster, save
 from moist.runtime.contract import Metadata, execute, main
 from moist.runtime.kinds import CLUSTERS

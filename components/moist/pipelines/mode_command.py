@@ -45,7 +45,10 @@ def without_choice(argv: Sequence[str]) -> list[str] | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pipeline.py --pipeline mode", description="MoDE as a Kubeflow pipeline.", allow_abbrev=False
+        prog="pipeline.py --pipeline mode",
+        description="MoDE as a Kubeflow pipeline. submit and rerun know the moist pipeline only: to run this one on a "
+        "cluster, compile it and upload the YAML in Kubeflow's UI.",
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", required=True)
 

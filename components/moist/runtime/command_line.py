@@ -70,7 +70,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     _add_images(compile_)
     _add_arguments(compile_, parameters)
 
-    sent = command("submit", submit.submit_command, "run the pipeline on a Kubeflow cluster and wait for it")
+    sent = command("submit", submit.submit_command, "run the moist pipeline on a Kubeflow cluster and wait for it")
     _add_cluster(sent, required=True)
     _add_submission(sent)
     sent.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
@@ -90,7 +90,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     fetch.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to put it [.]")
 
     rerun_ = _here_or_there(history.rerun_command, submit.rerun_on_cluster)
-    rerun = command("rerun", rerun_, "run one task again, on an earlier run's artifacts")
+    rerun = command("rerun", rerun_, "run one task of the moist pipeline again, on an earlier run's artifacts")
     rerun.add_argument("stage", metavar="STAGE", help="the task, e.g. evaluate or train_jointly")
     rerun.add_argument("--from", dest="source", required=True, metavar="RUN", help="the earlier run, or latest")
     rerun.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the task")

@@ -61,7 +61,7 @@ def _common(task: Any, name: str, timeout_seconds: int) -> Any:
         {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"},
         optional=True,
     )
-    # Not pipeline parameters: Kubeflow's environment variables cannot depend on one, and where a store is, and which
-    # part of it the keys open, belongs to the namespace, not to the run. Without the ConfigMap nothing is set.
+    # Not pipeline parameters: no variable can depend on one (kubeflow/pipelines#10111), and where the store is, and
+    # which part of it the keys open, belongs to the namespace, not to the run. Without the ConfigMap nothing is set.
     kubernetes.use_config_map_as_env(task, ENVIRONMENT, {name: name for name in FROM_NAMESPACE}, optional=True)
     return task
