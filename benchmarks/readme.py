@@ -25,7 +25,8 @@ def with_tables(text: str) -> str:
 
     def fresh(match: re.Match[str]) -> str:
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
-        return f"{match[1]}{table(result)}\n{match[3]}"
+        make = best_table if match["name"].startswith("best-") else table
+        return f"{match[1]}{make(result)}\n{match[3]}"
 
     return BLOCK.sub(fresh, text)
 
@@ -61,6 +62,41 @@ def table(result: dict[str, Any]) -> str:
         f"{run['device']}, {run['threads']} threads, torch {run['versions']['torch']}, commit {result['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
+
+
+def best_table(result: dict[str, Any]) -> str:
+    """What benchmarks/best.py wrote: accuracies, costs, and each mixture less its controls, paired over the seeds."""
+    rows, differences = result["results"]["rows"], result["results"]["differences"]
+    lines = [
+        "| model | accuracy % | MMAC | training, times the student's | less same budget | less same cost |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in rows.items():
+        accuracy = row["accuracy"]
+        times = "" if name == "teacher" else f"{row['training_gmac'] / rows['student']['training_gmac']:.1f}"
+        gaps = [_points(differences.get(f"{name} - {control}")) for control in ("same budget", "same cost")]
+        cells = [name, f"{100 * accuracy['mean']:.2f}", f"{row['mmac']:.2f}", times, *gaps]
+        if accuracy["std"] is not None and name != "teacher":
+            cells[1] += f" ± {100 * accuracy['std']:.2f}"
+        lines.append(f"| {' | '.join(cells)} |")
+    settings = result["settings"]
+    note = (
+        f"{settings['data']} {settings['train']:,} training images. Means over seeds "
+        f"{', '.join(map(str, settings['seeds']))}; ± is the standard deviation; differences in points, paired by seed, "
+        f"with their 95% intervals. {settings['student_epochs']} epochs for the student, {settings['joint_epochs']} "
+        f"together, k={settings['k']}. Measured on {result['device']}, torch {result['versions']['torch']}, commit "
+        f"{result['commit'][:9]}."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def _points(difference: dict[str, Any] | None) -> str:
+    if difference is None:
+        return ""
+    mean = f"{100 * difference['mean']:+.2f}"
+    if difference["low"] is None:
+        return mean
+    return f"{mean} [{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
 
 
 def label(text: str, key: str, runs: list[dict[str, Any]]) -> str:
