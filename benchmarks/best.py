@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mode_record import write
 from moist.data.dataset import ImageDataset
@@ -36,6 +37,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "shared": {"shared_layers": 2},
     "shared, mutual": {"shared_layers": 2, "mutual_weight": 0.1},
     "shared, all images": {"shared_layers": 2, "others_weight": 1.0},
+    "shared, free gate": {"shared_layers": 2, "others_weight": 1.0, "router_weight": 0.0},
     "shared, second": {"shared_layers": 2, "second_share": 0.3},
     "first layer shared": {"shared_layers": 1},
 }
@@ -88,14 +90,6 @@ def summary(seeds: list[dict[str, Row]], mixtures: list[str]) -> dict[str, Any]:
             "r": _mean([routing.r for seed in seeds if (routing := seed[key].routing)]),
             "a": _mean([routing.a for seed in seeds if (routing := seed[key].routing)]),
             "b": _mean([routing.b for seed in seeds if (routing := seed[key].routing)]),
-            "cascade": [
-                {
-                    "share": point.share,
-                    "accuracy": _mean([seed[key].cascade[index].accuracy for seed in seeds]),
-                    "mmac": _mean([seed[key].cascade[index].macs / 1e6 for seed in seeds]),
-                }
-                for index, point in enumerate(seeds[0][key].cascade)
-            ],
         }
         for key in seeds[0]
     }
@@ -106,7 +100,34 @@ def summary(seeds: list[dict[str, Row]], mixtures: list[str]) -> dict[str, Any]:
         for control in ("same budget", "same cost")
         if (key := f"{control} as {mixture}") in rows
     }
+    cascades = _cascades(seeds, f"same cost as {mixtures[0]}")
+    for key, (values, mmac, baseline) in cascades.items():
+        rows[key] = {"accuracy": Summary.of(values).model_dump(), "mmac": mmac}
+        differences[f"{key} - same cost"] = Paired.of(values, baseline).model_dump()
     return {"rows": rows, "differences": differences}
+
+
+def _cascades(seeds: list[dict[str, Row]], control: str) -> dict[str, tuple[list[float], float, list[float]]]:
+    """Every cheaper model that asks the teacher about as many images as the cost of `control` allows.
+
+    Its accuracies, what it costs in the mean (MMAC), and the control's accuracies. Between two points of a cascade the
+    line is what choosing one of both thresholds at random gives.
+    """
+    found = {}
+    for key in seeds[0]:
+        cost = [seed[control].macs for seed in seeds]
+        if not seeds[0][key].cascade or seeds[0][key].macs >= 0.9 * cost[0]:
+            continue
+        values = [
+            float(np.interp(limit, [p.macs for p in seed[key].cascade], [p.accuracy for p in seed[key].cascade]))
+            for seed, limit in zip(seeds, cost, strict=True)
+        ]
+        found[f"{key}, asking the teacher"] = (
+            values,
+            sum(cost) / len(cost) / 1e6,
+            [s[control].accuracy for s in seeds],
+        )
+    return found
 
 
 def _mean(values: list[Any]) -> float | None:

@@ -73,7 +73,8 @@ def best_table(result: dict[str, Any]) -> str:
     ]
     for name, row in rows.items():
         accuracy = row["accuracy"]
-        times = "" if name == "teacher" else f"{row['training_gmac'] / rows['student']['training_gmac']:.1f}"
+        spent = row.get("training_gmac") if name != "teacher" else None
+        times = f"{spent / rows['student']['training_gmac']:.1f}" if spent else ""
         gaps = [_points(differences.get(f"{name} - {control}")) for control in ("same budget", "same cost")]
         cells = [name, f"{100 * accuracy['mean']:.2f}", f"{row['mmac']:.2f}", times, *gaps]
         if accuracy["std"] is not None and name != "teacher":
@@ -82,8 +83,8 @@ def best_table(result: dict[str, Any]) -> str:
     settings = result["settings"]
     note = (
         f"{settings['data']} {settings['train']:,} training images. Means over seeds "
-        f"{', '.join(map(str, settings['seeds']))}; ± is the standard deviation; differences in points, paired by seed, "
-        f"with their 95% intervals. {settings['student_epochs']} epochs for the student, {settings['joint_epochs']} "
+        f"{', '.join(map(str, settings['seeds']))}; ± is the standard deviation; differences in points, paired by seed, with "
+        f"their 95% intervals. {settings['student_epochs']} epochs for the student, {settings['joint_epochs']} "
         f"together, k={settings['k']}. Measured on {result['device']}, torch {result['versions']['torch']}, commit "
         f"{result['commit'][:9]}."
     )
