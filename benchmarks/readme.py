@@ -83,8 +83,8 @@ def best_table(result: dict[str, Any]) -> str:
     settings = result["settings"]
     note = (
         f"{settings['data']} {settings['train']:,} training images. Means over seeds "
-        f"{', '.join(map(str, settings['seeds']))}; ± is the standard deviation; differences in points, paired by seed, with "
-        f"their 95% intervals. {settings['student_epochs']} epochs for the student, {settings['joint_epochs']} "
+        f"{', '.join(map(str, settings['seeds']))}; ± is the standard deviation; differences in points, paired by seed "
+        f"and with their 95% intervals. {settings['student_epochs']} epochs for the student, {settings['joint_epochs']} "
         f"together, k={settings['k']}. Measured on {result['device']}, torch {result['versions']['torch']}, commit "
         f"{result['commit'][:9]}."
     )
