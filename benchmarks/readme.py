@@ -81,12 +81,12 @@ def best_table(result: dict[str, Any]) -> str:
             cells[1] += f" ± {100 * accuracy['std']:.2f}"
         lines.append(f"| {' | '.join(cells)} |")
     settings = result["settings"]
+    seeds = ", ".join(map(str, settings["seeds"]))
     note = (
-        f"{settings['data']} {settings['train']:,} training images. Means over seeds "
-        f"{', '.join(map(str, settings['seeds']))}; ± is the standard deviation; differences in points, paired by seed "
-        f"and with their 95% intervals. {settings['student_epochs']} epochs for the student, {settings['joint_epochs']} "
-        f"together, k={settings['k']}. Measured on {result['device']}, torch {result['versions']['torch']}, commit "
-        f"{result['commit'][:9]}."
+        f"{settings['data']} {settings['train']:,} training images. Means over seeds {seeds}; ± is the standard "
+        "deviation; differences in points, paired by seed, with their 95% intervals. "
+        f"{settings['student_epochs']} epochs for the student, {settings['joint_epochs']} together, k={settings['k']}. "
+        f"Measured on {result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
 
