@@ -10,8 +10,9 @@ from tqdm import tqdm
 class TerminalProgress:
     """The loop's progress, as `moist.training.progress.Progress` wants it."""
 
-    def __init__(self, stage: str) -> None:
-        self._stage = stage
+    def __init__(self, stage: str, unit: str = "img") -> None:
+        """`unit`: what the loop counts, for the bar's speed."""
+        self._stage, self._unit = stage, unit
         self._bar: tqdm[Any] | None = None
         self._heading = stage
 
@@ -19,7 +20,7 @@ class TerminalProgress:
         self._heading = f"{self._stage} epoch {epoch}/{epochs}"
         if sys.stderr.isatty():
             width = shutil.get_terminal_size((100, 24)).columns
-            self._bar = tqdm(total=images, desc=self._heading, unit="img", unit_scale=True, ncols=width)
+            self._bar = tqdm(total=images, desc=self._heading, unit=self._unit, unit_scale=True, ncols=width)
 
     def advanced(self, images: int, loss: float, accuracy: float) -> None:
         if self._bar is not None:
@@ -30,7 +31,7 @@ class TerminalProgress:
         shown = ", ".join(_shown(name, value) for name, value in values.items())
         if self._bar is not None:
             # The bar itself shows the speed.
-            told = [_shown(name, value) for name, value in values.items() if name != "images_per_second"]
+            told = [_shown(name, value) for name, value in values.items() if not name.endswith("_per_second")]
             self._bar.set_postfix_str(", ".join(told))
             self._bar.close()
             self._bar = None
@@ -40,7 +41,7 @@ class TerminalProgress:
 
 
 def _shown(name: str, value: float) -> str:
-    if name == "images_per_second":
-        return f"{value:,.0f} images/s"
+    if name.endswith("_per_second"):
+        return f"{value:,.0f} {name.removesuffix('_per_second')}/s"
     label = "validation" if name == "validation_accuracy" else name.replace("_", " ")
     return f"{label} {value:.2%}" if name.endswith("accuracy") else f"{label} {value:.4f}"

@@ -58,7 +58,7 @@ def train(
         objective,
         recipe,
         progress=TerminalProgress(stage.name) if distributed.rank() == 0 else Silent(),
-        checkpoints=_checkpoints(settings.checkpoint_seconds),
+        checkpoints=checkpoints_of(settings.checkpoint_seconds),
         validate=validate if len(held_out) else None,
     )
     facts = {"epochs": recipe.epochs, **{name: values[-1] for name, values in history.series.items()}}
@@ -67,7 +67,7 @@ def train(
     return history, facts
 
 
-def _checkpoints(seconds: float) -> StoredCheckpoints | None:
+def checkpoints_of(seconds: float) -> StoredCheckpoints | None:
     """This task's checkpoints, to be removed when it is done; None where no place for them is configured."""
     running = RUNNING.get()
     if running is None or distributed.rank() != 0 or not os.environ.get(CHECKPOINTS):
