@@ -89,8 +89,8 @@ def hold_out(sentences: Sentences, seed: int) -> tuple[Sentences, Sentences]:
     count = min(1000, len(sentences.source) // 10)
     if count == 0:
         raise InputError(
-            f"the corpus has {len(sentences.source)} sentence pairs, too few to hold some out: give 10 or more, or name "
-            "validation and test files."
+            f"the corpus has {len(sentences.source)} sentence pairs, too few to hold some out: give 10 or more, or "
+            "name validation and test files."
         )
     order = torch.randperm(len(sentences.source), generator=torch.Generator().manual_seed(seed)).tolist()
     parts = [sorted(order[count:]), sorted(order[:count])]
@@ -166,7 +166,7 @@ def not_too_long(pairs: Pairs, longest: int) -> Pairs:
 
 
 def epoch_batches(pairs: Pairs, tokens: int, seed: int, epoch: int) -> list[Tensor]:
-    """Which pairs are in each batch of an epoch, int64 (B,) each: at most `tokens` on the longer side, filling included.
+    """Which pairs are in each batch of an epoch, int64 (B,) each: at most `tokens` a side, filling included.
 
     Pairs of like length go together, in an order that depends on seed and epoch alone; one pair longer than `tokens` is
     a batch of its own.

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from moist.errors import InputError
 from moist.mode.gates import DenseGate, SparseGate, check_top_k
 from moist.mode.mixture import MixtureOfExperts, MixtureOutput
-from moist.mode.translation_corpus import BEGIN, PAD, UNKNOWN
+from moist.mode.translation_corpus import BEGIN, END, PAD, UNKNOWN
 
 
 class TranslatorSpec(BaseModel):
-    """Which network; pre-norm, ReLU, sinusoidal positions, target embedding tied to the output (Vaswani et al. 2017)."""
+    """Which network: pre-norm, ReLU, sinusoids for positions, the target embedding tied to the output."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -177,10 +177,14 @@ class Translator(nn.Module):
         return self.norms[0](x), tokens, outputs
 
     def decode(self, target: Tensor, memory: Tensor, seen: Tensor) -> tuple[Tensor, list[MixtureOutput], list[Cache]]:
-        """States float (B, T, width) after each piece of target, int64 (B, T), that are to tell the next."""
+        """States float (B, T, width) after each piece of target, int64 (B, T), that are to tell the next.
+
+        Nothing follows an END, so there it counts as filling.
+        """
+        tokens = (target != PAD) & (target != END)
         x, outputs, caches = self._embedded(self.target_embedding, target, 0), [], []
         for block in self.decoder:
-            x, output, cache = block(x, target != PAD, memory, seen)
+            x, output, cache = block(x, tokens, memory, seen)
             outputs += [] if output is None else [output]
             caches.append(cache)
         return self.norms[1](x), outputs, caches

@@ -47,7 +47,7 @@ def translate(
 
 @torch.no_grad()
 def search(model: Translator, sources: list[Pieces], beam: int = 4, length_penalty: float = 0.6) -> list[Pieces]:
-    """The best translation of each sentence, without begin and end; greedy with `beam` 1. The model must be in eval mode.
+    """The best translation of each sentence, without begin and end, by a model in eval mode; greedy with `beam` 1.
 
     A sentence is done once `beam` hypotheses have ended within its beam; the best by length-normalised score wins
     (Wu et al. 2016, equation 14, without coverage). At the longest length the best that goes on is taken too.

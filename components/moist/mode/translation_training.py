@@ -25,6 +25,10 @@ CHECK_EVERY = 32
 """Steps between looks at the loss: each look waits for the device."""
 
 
+BETAS = (0.9, 0.98)
+"""AdamW's, as in Vaswani et al. 2017, section 5.3."""
+
+
 class TranslationTraining(BaseModel):
     """How a translator learns; the paper says alpha 1, and leaves the rest to fairseq."""
 
@@ -91,7 +95,7 @@ def train_translator(
     batches = [epoch_batches(pairs, training.batch_tokens, training.seed, e) for e in range(1, training.epochs + 1)]
     starts = [sum(map(len, batches[:epoch])) for epoch in range(training.epochs + 1)]
     optimizer = torch.optim.AdamW(
-        model.parameters(), training.learning_rate, (0.9, 0.98), weight_decay=training.weight_decay, fused=True
+        model.parameters(), training.learning_rate, BETAS, weight_decay=training.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _one_cycle(starts[-1], training.warmup))
     torch.manual_seed(training.seed + 1)
