@@ -1,16 +1,14 @@
 """train_mixture's settings, inputs and outputs."""
 
 import math
-import re
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from moist.errors import InputError
+from moist.mode.model_names import Gate, parse_model_name
 from moist.runtime.kinds import CURVES, METRICS, TABLE, TABLE_MIXTURES
 from moist.runtime.stage import Stage, StageSettings
-
-MODEL = re.compile(r"single|dense-(\d{1,4})|sparse-(\d{1,4})-(\d{1,4})")
 
 
 class Settings(StageSettings):
@@ -45,12 +43,7 @@ class Settings(StageSettings):
     @field_validator("model")
     @classmethod
     def _known(cls, model: str) -> str:
-        found = MODEL.fullmatch(model)
-        if found is None:
-            raise ValueError("give single, dense-E or sparse-E-K with numbers for E and K")
-        experts, top_k = cls._counts(model)
-        if not 1 <= top_k <= experts <= 1024:
-            raise ValueError(f"{top_k} of {experts} experts cannot be chosen; give 1 <= K <= E <= 1024")
+        parse_model_name(model)
         return model
 
     @field_validator("alphas")
@@ -72,17 +65,16 @@ class Settings(StageSettings):
         return self
 
     @property
-    def gate(self) -> Literal["single", "dense", "sparse"]:
-        kinds: dict[str, Literal["single", "dense", "sparse"]] = {"s": "single", "d": "dense"}
-        return "sparse" if self.model.startswith("sparse") else kinds[self.model[0]]
+    def gate(self) -> Gate:
+        return parse_model_name(self.model).gate
 
     @property
     def experts(self) -> int:
-        return self._counts(self.model)[0]
+        return parse_model_name(self.model).experts
 
     @property
     def top_k(self) -> int:
-        return self._counts(self.model)[1]
+        return parse_model_name(self.model).top_k
 
     @property
     def strengths(self) -> list[float]:
@@ -92,12 +84,6 @@ class Settings(StageSettings):
     @property
     def seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.runs))
-
-    @staticmethod
-    def _counts(model: str) -> tuple[int, int]:
-        """Experts, and how many of them answer."""
-        counts = [int(part) for part in model.split("-")[1:]]
-        return (counts[0], counts[-1]) if counts else (1, 1)
 
 
 def numbers(text: str) -> list[float]:

@@ -4,7 +4,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEU
 
 from moist.mode.results import write_results
 from moist.mode.translation_corpus import (
@@ -63,7 +63,10 @@ def train(
     )
     seconds = round(time.monotonic() - began, 3)
     search = {"beam": settings.beam, "length_penalty": settings.length_penalty}
-    written = translate(model, tokenizer, test_text.source, **search)
+    written, of_validation = (
+        translate(model, tokenizer, text.source, settings.beam, settings.length_penalty)
+        for text in (test_text, validation_text)
+    )
     test_bleu, signature = _bleu(written, test_text)
     found = TranslationResults(
         corpus=f"{_file(settings.source)} - {_file(settings.target)}",
@@ -77,7 +80,7 @@ def train(
         series=history.series,
         search=search,
         test_bleu=test_bleu,
-        validation_bleu=_bleu(translate(model, tokenizer, validation_text.source, **search), validation_text)[0],
+        validation_bleu=_bleu(of_validation, validation_text)[0],
         signature=signature,
         seconds=seconds,
     )
