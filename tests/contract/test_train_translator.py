@@ -109,7 +109,7 @@ def test_two_files_are_enough_and_may_lie_in_a_store(tmp_path: Path, run: Run, m
         (("--alpha", "-1", "--model", "dense-2"), "Setting alpha='-1' is not allowed"),
         (("--width", "18", "--heads", "4"), "Setting width=18 is not allowed"),
         (("--test-source", "x"), "Settings test_source and test_target go together"),
-        (("--source", ""), "Settings source and target are needed"),
+        (("--source", ""), "Setting source='' is not allowed"),
         (("--vocabulary", "9000"), "vocabulary is 9000, but this corpus supports at most"),
         (("--source", "nowhere.de"), "there is no file nowhere.de"),
     ],

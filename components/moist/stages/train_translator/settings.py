@@ -13,8 +13,8 @@ from moist.runtime.stage import Port, Stage, StageSettings
 class Settings(StageSettings):
     """Which corpus, which Transformer, and how it learns. Files: UTF-8, a sentence a line, plain or .gz, path or s3://."""
 
-    source: str = Field("", description="file of the training sentences to translate from")
-    target: str = Field("", description="file of their translations, line by line")
+    source: str = Field("train.en", min_length=1, description="file of the training sentences to translate from")
+    target: str = Field("train.de", min_length=1, description="file of their translations, line by line")
     validation_source: str = Field("", description="file; empty holds sentence pairs of the training files out")
     validation_target: str = Field("", description="file; empty as validation_source is")
     test_source: str = Field("", description="file; empty holds sentence pairs of the training files out")
@@ -59,8 +59,6 @@ class Settings(StageSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if not (self.source and self.target):
-            raise InputError("Settings source and target are needed: name two files of one sentence a line each.")
         for part in ("validation", "test"):
             if bool(getattr(self, f"{part}_source")) != bool(getattr(self, f"{part}_target")):
                 raise InputError(f"Settings {part}_source and {part}_target go together: name both files, or neither.")
