@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import run_command
+from conftest import run_command, run_program
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_bad_arguments_end_with_one_sentence_and_exit_code_2(arguments: list[str
 
 
 def test_every_bad_setting_is_said_at_once(tmp_path: Path) -> None:
-    done = run_command("run", "--home", str(tmp_path), "--joint-epochs", "0", "--width", "0", "--seed", "-1")
+    done = run_program("run", "--home", str(tmp_path), "--joint-epochs", "0", "--width", "0", "--seed", "-1")
     assert done.returncode == 2
     for name in ("epochs=0", "width=0", "seed=-1"):
         assert name in done.stderr

@@ -1,15 +1,13 @@
 """Every command in the README works as written, and its tables are the results."""
 
-import importlib.util
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from conftest import ROOT, run_command
+from conftest import ROOT, imported, moist_pipeline, run_command, run_program
 from moist.pipelines import mode_command
 from moist.presets import preset_routers
 from moist.runtime import command_line
@@ -35,22 +33,8 @@ def test_every_command_is_of_a_kind_that_is_tested() -> None:
     assert len(COMMANDS) == len(PIPELINE) + len(STAGES) + len(MAKE)
 
 
-def imported(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise AssertionError(path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> ModuleType:
-    return imported("pipeline", ROOT / "pipeline.py")
-
-
 @pytest.mark.parametrize("arguments", PIPELINE, ids=" ".join)
-def test_the_command_line_takes_the_arguments(arguments: list[str], pipeline: ModuleType) -> None:
+def test_the_command_line_takes_the_arguments(arguments: list[str]) -> None:
     """Each is parsed and checked as for the real thing; that the commands then work, other tests show."""
     if arguments[-1] == "--help":
         assert run_command(*arguments).returncode == 0
@@ -59,9 +43,9 @@ def test_the_command_line_takes_the_arguments(arguments: list[str], pipeline: Mo
     if for_mode is not None:
         mode_command._parser().parse_args(for_mode)
         return
-    options = command_line._parser(pipeline.moist_pipeline).parse_args(arguments)
+    options = command_line._parser(moist_pipeline()).parse_args(arguments)
     if hasattr(options, "preset"):
-        arguments_of(pipeline.moist_pipeline(preset_routers(options.preset)), options.preset, vars(options))
+        arguments_of(moist_pipeline()(preset_routers(options.preset)), options.preset, vars(options))
 
 
 @pytest.mark.parametrize("command", MAKE, ids=" ".join)
@@ -91,7 +75,7 @@ def test_the_tables_are_the_results() -> None:
 
 
 def test_help_says_what_there_is() -> None:
-    done = run_command("--help")
+    done = run_program("--help")
     assert done.returncode == 0
     for command in ("run", "compile"):
         assert command in done.stdout

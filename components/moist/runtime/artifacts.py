@@ -57,6 +57,9 @@ class Manifest(BaseModel):
     threads: int = 0
     started: str = ""
     seconds: float = 0.0
+    """From `started` until the outputs were made and described; what remained was to put them where they belong."""
+    compute_seconds: float = 0.0
+    """What the stage's own function took of them."""
 
 
 def sha256(path: Path) -> str:

@@ -107,11 +107,12 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
         running = Running(_identity(stage, task, records), records)
         token = RUNNING.set(running)
         try:
-            count = processes.wanted(stage)
+            count, began = processes.wanted(stage), time.monotonic()
             if count == 1:
                 metadata = function(task.settings, **inputs, **staged)
             else:
                 metadata = processes.run(function, task.settings, inputs, staged, running, count)
+            compute_seconds = round(time.monotonic() - began, 3)
         finally:
             RUNNING.reset(token)
         facts = {
@@ -123,8 +124,9 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
             "versions": provenance.versions(),
             "machine": provenance.machine(),
             **_torch_facts(count),
-            "started": started.isoformat(timespec="seconds"),
+            "started": started.isoformat(timespec="milliseconds"),
             "seconds": round(time.monotonic() - clock, 3),
+            "compute_seconds": compute_seconds,
         }
         manifests = _stamp(stage, staged, facts)
         _publish(staged, locations, task)

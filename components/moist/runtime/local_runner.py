@@ -28,6 +28,7 @@ from moist.runtime import provenance
 from moist.runtime.artifacts import MANIFEST, write_json
 from moist.runtime.containers import Containers
 from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
+from moist.runtime.fork_server import ForkedTask, ForkServer, is_possible
 from moist.runtime.local_store import BUCKET
 from moist.runtime.loops import planned_tasks
 from moist.runtime.store import Store
@@ -38,6 +39,7 @@ THREADS = {"OMP_WAIT_POLICY": "passive"}
 """Threads that spin while they wait make training up to twelve times slower when something else uses a core."""
 
 GRACE_SECONDS = 2.0
+PYTHON_MODULE = ["python3", "-m"]
 
 LOOP_THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
 """kfp.local runs two iterations of a loop at a time, so each gets half of the cores."""
@@ -67,12 +69,14 @@ class LocalRun:
     say: Callable[[str], None] = print
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    children: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    children: set[subprocess.Popen[bytes] | ForkedTask] = field(default_factory=set)
     failure: RunFailedError | None = None
     reused: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     containers: Containers | None = None
     """Where tasks run; None: as processes of this machine."""
+    server: Callable[[], ForkServer] | None = None
+    """Starts, once, the process that tasks are forked from; None: each is a process of its own from the start."""
 
     @property
     def uri(self) -> str:
@@ -112,7 +116,7 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
     keep("running")
     run.work.mkdir(parents=True, exist_ok=True)
     try:
-        with _handler_for(run), _quiet_kfp(run.work / "kfp.log"), _stopping(run):
+        with _forking(run, spec), _handler_for(run), _quiet_kfp(run.work / "kfp.log"), _stopping(run):
             local.init(
                 runner=local.SubprocessRunner(use_venv=False),
                 pipeline_root=str(run.work),
@@ -155,13 +159,12 @@ def _task_handler(run: LocalRun) -> type:
                 write_json(output_file, cached["output"])
                 return status.Status.SUCCESS
             run.say(heading)
-            began = time.monotonic()
+            began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
             checkpoints = {CHECKPOINTS: f"s3://{BUCKET}/checkpoints"}
             threads = THREADS if name == output_file.parent.name else {**THREADS, **LOOP_THREADS}
             ours = {**self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
             if containers is None:
-                command = [sys.executable if part == "python3" else part for part in self.full_command]
-                exit_code = _run_child(run, command, {**threads, **checkpoints, **os.environ, **ours})
+                exit_code = _run_child(run, self.full_command, {**threads, **checkpoints, **os.environ, **ours})
             else:
                 source = executor_input.get("inputs", {}).get("parameterValues", {}).get("source", "")
                 exit_code = containers.run(
@@ -183,15 +186,44 @@ def _task_handler(run: LocalRun) -> type:
                 )
                 raise run.failure
             entry = {"run": run.id, "task": name, "output": json.loads(output_file.read_text())}
-            run.tasks[name] = {"state": "succeeded", "seconds": seconds, **entry}
+            run.tasks[name] = {"state": "succeeded", "started": started, "seconds": seconds, **entry}
             run.store.put_bytes(_cache_uri(key), json.dumps(entry).encode())
             return status.Status.SUCCESS
 
     return StageHandler
 
 
+@contextlib.contextmanager
+def _forking(run: LocalRun, spec: Any) -> Iterator[None]:
+    """While a run lasts, the process that its tasks are forked from; started when the first one is due."""
+    containers = [each["container"] for each in spec.deployment_spec["executors"].values() if "container" in each]
+    commands = [list(container["command"]) for container in containers]
+    modules = [command[2] for command in commands if command[:2] == PYTHON_MODULE]
+    started: list[ForkServer] = []
+    lock = threading.Lock()
+
+    def server() -> ForkServer:
+        with lock:
+            if not started:
+                started.append(ForkServer(modules, {**THREADS, **os.environ}))
+            return started[0]
+
+    run.server = server if is_possible() and not run.containers else None
+    try:
+        yield
+    finally:
+        for each in started:
+            each.close()
+
+
+def _start(run: LocalRun, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes] | ForkedTask:
+    if run.server is not None and command[:2] == PYTHON_MODULE:
+        return run.server().start(command[2:], environment)
+    return subprocess.Popen([sys.executable if part == "python3" else part for part in command], env=environment)
+
+
 def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -> int:
-    with subprocess.Popen(command, env=environment) as child:
+    with _start(run, command, environment) as child:
         run.children.add(child)
         try:
             return child.wait()

@@ -63,6 +63,7 @@ def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
                 "-master.telemetry=false",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
+                "-volume.preStopSeconds=0",  # for other servers to notice, and there are none
                 *flags,
             ],
             env={**os.environ, **credentials},
