@@ -43,7 +43,7 @@ def main() -> None:
         f"{100 * low:+.2f} to {100 * high:+.2f}"
     )
     if options.write:
-        print(write("distillation_speed", {"speed": speed, "accuracy": accuracy}, vars(options)))
+        print(write("distillation-speed", {"speed": speed, "accuracy": accuracy}, vars(options)))
 
 
 def speeds(rounds: int) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """python benchmarks/readme.py: rewrite the tables in README.md from benchmarks/results/ (`make results`).
 
-A table stands between `<!-- table: FILE -->` and `<!-- end -->`; a test compares README and results.
+A table stands between `<!-- table: FILE -->` and `<!-- end -->`, that of speeds from several files between
+`<!-- table: speed -->` and `<!-- end -->`; a test compares README and results.
 """
 
 import json
 import re
 from pathlib import Path
 from typing import Any
+
+from readme_speed import speed_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -24,6 +27,8 @@ def with_tables(text: str) -> str:
     """The text with every marked table made anew from its result file."""
 
     def fresh(match: re.Match[str]) -> str:
+        if match["name"] == "speed":
+            return f"{match[1]}{speed_table(RESULTS)}\n{match[3]}"
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
         make = best_table if match["name"].startswith("best-") else table
         return f"{match[1]}{make(result)}\n{match[3]}"

@@ -54,7 +54,7 @@ def main() -> None:
         f"{100 * accuracy['difference']:+.2f} points, 95% interval {100 * low:+.2f} to {100 * high:+.2f}"
     )
     if options.write:
-        print(write("torchdistill_speed", {"speed": speed, "accuracy": accuracy}, vars(options)))
+        print(write("torchdistill-speed", {"speed": speed, "accuracy": accuracy}, vars(options)))
 
 
 class TrainingImages(Dataset[tuple[Tensor, int]]):

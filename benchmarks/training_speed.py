@@ -40,7 +40,7 @@ def main() -> None:
             f"{statistics.median(found['peak_gflops']):.0f} GFLOP/s"
         )
     if options.write:
-        print(write("training_speed", results, {**vars(options), "batch_size": 128, "precision": "fp32"}))
+        print(write("training-speed", results, {**vars(options), "batch_size": 128, "precision": "fp32"}))
 
 
 def measured(architecture: str, windows: int) -> dict[str, Any]:
