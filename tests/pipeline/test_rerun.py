@@ -29,7 +29,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.Mon
         for name in list(os.environ):
             if name.startswith(("AWS_", "KFP_", "KF_", "MOIST_")):
                 patch.delenv(name)
-        patch.setenv("PYTHONPATH", str(HERE))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
         with store(tmp_path_factory.mktemp("store")) as served:
             for name, value in served.items():
                 patch.setenv(name, value)
