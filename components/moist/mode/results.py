@@ -1,11 +1,12 @@
 """What the MoDE pipeline measures, as its stages hand it on; free of torch, so that comparing needs none."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from moist.errors import DamagedArtifactError
+from moist.errors import DamagedArtifactError, InputError
 from moist.mode.probing import Probe
 
 FILE = "results.json"
@@ -69,6 +70,41 @@ class TableResults(_Frozen):
     classes: list[str]
     notes: list[str]
     variants: list[VariantResults]
+
+
+class ImageResults(_Frozen):
+    """Everything measured on one image data set (Table 5): S seeds, V alphas, the first 0; accuracies 0-1."""
+
+    images: str
+    classes: int
+    shape: tuple[int, int, int] = Field(description="height, width, channels")
+    train: int = Field(description="training images")
+    validation_images: int
+    test_images: int
+    split: str
+    augmentation: str
+    training: dict[str, Any] = Field(description="network, experts, epochs, batch_size, ...")
+    seeds: list[int]
+    alphas: list[float]
+    single: list[float] = Field(description="(S,): one expert alone, on the test images")
+    test: list[list[float]] = Field(description="(S, V): on the test images, after the last epoch")
+    validation: list[list[float | None]] = Field(description="(S, V): None without validation images")
+    probes: list[list[Probe]] = Field(description="(V, S): on the test images")
+    seconds: float = Field(description="of training and probing, all together")
+
+
+def best_alpha(alphas: Sequence[float], validation: Sequence[Sequence[float | None]], among: Sequence[float]) -> float:
+    """Of the alphas in `among`, that of best mean validation accuracy (S, V); the first of equals.
+
+    Raises InputError when `among` holds none of `alphas` above 0.
+    """
+    offered = [alpha for alpha in alphas if alpha in among and alpha > 0]
+    if not offered:
+        raise InputError(
+            f"trained were the alphas {', '.join(f'{alpha:g}' for alpha in alphas)}, but none of those to choose from "
+            f"({', '.join(f'{alpha:g}' for alpha in among)})."
+        )
+    return max(offered, key=lambda alpha: sum(row[list(alphas).index(alpha)] or 0.0 for row in validation))
 
 
 ResultsT = TypeVar("ResultsT", bound=BaseModel)

@@ -1,48 +1,63 @@
-"""C-DMoE: shapes, spaces and bad images; that it learns, and that its probe is that of the same network."""
+"""C-DMoE: shapes, where the experts are, that it learns, how alpha is chosen, that probes are of the same network."""
 
 import numpy as np
 import pytest
 import torch
-from moist.errors import InputError
-from moist.mode.vision import (
-    Images,
-    VisionTraining,
-    as_input,
-    build_image_mixture,
-    probe_images,
-    table_5_row,
-    train_images,
-)
+from moist.data.dataset import Augmentation, ImageDataset, Split, build
+from moist.errors import DivergedError, InputError
+from moist.mode.results import best_alpha
+from moist.mode.vision import VisionTraining, build_image_mixture, probe_images, train_images
+from moist.mode.vision_experiment import table_5
+from moist.training.images import Images
 from torch import nn
 
+CPU = torch.device("cpu")
 SMALL = VisionTraining(channels=(4, 8), embedding=16, epochs=4, batch_size=16, learning_rate=0.01)
 
 
-@pytest.fixture
-def stripes() -> Images:
+def stripes(validation: int = 30, augmentation: Augmentation = Augmentation(0, flip=False)) -> ImageDataset:  # noqa: B008 - frozen
     """8x8 images with a bright row (class 0), column (1) or neither (2), on noise."""
     random = np.random.default_rng(0)
-    images = random.integers(0, 80, size=(300, 8, 8, 1), dtype=np.uint8)
-    labels = np.arange(300) % 3
-    for image, label, place in zip(images, labels, random.integers(0, 8, size=300), strict=True):
+    images = random.integers(0, 80, size=(330, 8, 8, 1), dtype=np.uint8)
+    labels = np.arange(330) % 3
+    for image, label, place in zip(images, labels, random.integers(0, 8, size=330), strict=True):
         if label == 0:
             image[place] = 255
         elif label == 1:
             image[:, place] = 255
-    return Images("stripes", images[:240], labels[:240], images[240:], labels[240:], 3)
+    parts = (slice(240), slice(300, 300 + validation), slice(240, 300))
+    train, held_out, test = (Split(images[part], labels[part]) for part in parts)
+    return build(
+        "stripes", ("row", "column", "none"), train, held_out, test, augmentation=augmentation, split_note="",
+        source="test",
+    )  # fmt: skip
 
 
-def test_table_5_learns_and_adds_up(stripes: Images) -> None:
-    row = table_5_row(stripes, SMALL, [0, 1], alpha=0.1)
-    assert min(row.single.mean, row.moe.mean, row.mode.mean) > 0.8
-    assert [probe.accuracy for probe in row.mode_probes] == row.mode.values
-    assert row.mode_over_moe.mean == pytest.approx(row.mode.mean - row.moe.mean)
-    assert all(probe.inputs == 60 for probe in row.moe_probes)
+def test_table_5_learns_and_adds_up() -> None:
+    said: list[str] = []
+    results, model = table_5(stripes(), SMALL, [0.1, 1.0], [0, 1], CPU, said.append)
+    assert min(results.single) > 0.8
+    assert np.min(results.test) > 0.8
+    assert results.alphas == [0.0, 0.1, 1.0]
+    assert np.shape(results.test) == np.shape(results.validation) == (2, 3)
+    assert [[probe.accuracy for probe in row] for row in results.probes] == np.transpose(results.test).tolist()
+    assert all(probe.inputs == 60 for row in results.probes for probe in row)
+    assert len(said) == 2 * (1 + 3)
+    chosen = results.alphas.index(best_alpha(results.alphas, results.validation, [0.1, 1.0]))
+    assert probe_images(model, stripes(), stripes().test, SMALL) == results.probes[chosen][0]
 
 
-def test_training_is_decided_by_its_seed(stripes: Images) -> None:
-    quick = SMALL.model_copy(update={"epochs": 1})
-    first, again, other = (train_images(stripes, quick, 1.0, seed).state_dict() for seed in (3, 3, 4))
+def test_alpha_is_chosen_on_validation_images_among_those_offered() -> None:
+    validation = [[0.99, 0.7, 0.8, 0.9], [0.99, 0.9, 0.8, 0.5]]
+    assert best_alpha([0.0, 0.1, 1.0, 10.0], validation, [0.1, 1.0, 10.0]) == 0.1
+    assert best_alpha([0.0, 0.1, 1.0, 10.0], validation, [10.0, 0.0]) == 10.0
+    with pytest.raises(InputError, match="none of those to choose from"):
+        best_alpha([0.0, 0.1], validation, [0.2])
+
+
+def test_training_is_decided_by_its_seed() -> None:
+    quick, data = SMALL.model_copy(update={"epochs": 1}), stripes(augmentation=Augmentation(1, flip=True))
+    first, again, other = (train_images(data, quick, 1.0, seed, CPU).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
@@ -58,37 +73,44 @@ def test_shapes_and_where_the_experts_are(shared: bool, shape: tuple[int, int, i
     assert len(convolutions) == (2 if shared else 4)
 
 
-def test_another_network_can_be_the_expert() -> None:
-    model = build_image_mixture(
-        SMALL, (8, 8, 3), 5, cnn=lambda: nn.Sequential(nn.Conv2d(3, 7, 3), nn.AdaptiveAvgPool2d(1))
-    )
-    assert model(torch.randn(2, 3, 8, 8))[0].shape == (2, 5)
+def test_resnet18_is_an_expert_with_the_papers_embedding() -> None:
+    model = build_image_mixture(VisionTraining(network="resnet18"), (32, 32, 3), 10)
+    resnet = 11_173_962 - (512 * 10 + 10)  # the paper's CIFAR ResNet-18 without its last layer
+    gate, layer, head = 3072 * 2 + 2, 512 * 128 + 128, 128 * 10 + 10
+    assert sum(parameter.numel() for parameter in model.parameters()) == 2 * (resnet + layer) + gate + head
+    logits, output = model.eval()(torch.zeros(2, 3, 32, 32))
+    assert (logits.shape, output.expert_outputs.shape) == ((2, 10), (2, 2, 128))
 
 
-def test_probe_masks_through_the_head(stripes: Images) -> None:
+def test_distillation_draws_the_experts_embeddings_together() -> None:
+    def apart(alpha: float) -> float:
+        model = train_images(stripes(), SMALL, alpha, 0, CPU)
+        images = Images(stripes(), stripes().test, CPU)
+        with torch.no_grad():
+            embeddings = model(images.view(torch.arange(60), 0))[1].expert_outputs
+        return float((embeddings[:, 0] - embeddings[:, 1]).square().mean() / embeddings.square().mean())
+
+    assert apart(1.0) < 0.3 * apart(0.0)
+
+
+def test_probe_masks_through_the_head() -> None:
+    data = stripes()
     torch.manual_seed(0)
     model = build_image_mixture(SMALL, (8, 8, 1), 3).eval()
-    probe = probe_images(model, stripes, batch_size=7)
-    x = as_input(stripes.test, torch.device("cpu"))
-    logits, output = model(x)
+    probe = probe_images(model, data, data.test, SMALL, batch_size=7)
+    logits, output = model(Images(data, data.test, CPU).view(torch.arange(60), 0))
     dominating = output.weights.argmax(dim=1)
     masked = model.head(output.expert_outputs[torch.arange(60), dominating]).argmax(dim=1)
-    assert probe.correct == int((logits.argmax(dim=1).numpy() == stripes.test_labels).sum())
-    assert probe.masked_correct == int((masked.numpy() == stripes.test_labels).sum())
+    assert probe.correct == int((logits.argmax(dim=1).numpy() == data.test.labels).sum())
+    assert probe.masked_correct == int((masked.numpy() == data.test.labels).sum())
 
 
-def test_pixels_become_minus_one_to_one() -> None:
-    pixels = np.zeros((1, 2, 2, 1), dtype=np.uint8)
-    pixels[0, 0, 1] = 255
-    assert as_input(pixels, torch.device("cpu")).flatten().tolist() == [-1, 1, -1, -1]
-
-
-def test_bad_images(stripes: Images) -> None:
-    with pytest.raises(InputError, match="are float64"):
-        train_images(stripes._replace(train=stripes.train / 255), SMALL, 0, 0)
-    with pytest.raises(InputError, match="240 training images, but labels of shape"):
-        train_images(stripes._replace(train_labels=stripes.train_labels[1:]), SMALL, 0, 0)
-    with pytest.raises(InputError, match="run from 0 to 2, but there are 2 classes"):
-        train_images(stripes._replace(classes=2), SMALL, 0, 0)
-    with pytest.raises(InputError, match="3x3: the CNN halves them twice"):
-        build_image_mixture(SMALL, (3, 3, 1), 2)
+def test_settings_that_cannot_be_used() -> None:
+    with pytest.raises(InputError, match="2 alphas are to be chosen from, but stripes has no validation images"):
+        table_5(stripes(validation=0), SMALL, [0.1, 1.0], [0], CPU)
+    with pytest.raises(InputError, match=r"alphas \[0.0\]: give at least one of each, and alphas above 0"):
+        table_5(stripes(), SMALL, [0.0], [0], CPU)
+    with pytest.raises(InputError, match="a distillation strength is 0 or more"):
+        train_images(stripes(), SMALL, float("nan"), 0, CPU)
+    with pytest.raises(DivergedError, match=r"Seed 0 with alpha 1e\+30: The loss became"):
+        train_images(stripes(), SMALL.model_copy(update={"learning_rate": 1e20}), 1e30, 0, CPU)

@@ -1,0 +1,65 @@
+"""Table 5 of the MoDE paper on one image data set: python benchmarks/mode_vision.py mnist FOLDER [--write].
+
+One expert alone, MoE and MoDE with the same seeds; alpha is chosen on validation images. With --write, what came out
+goes to benchmarks/results/mode-vision-NAME.json; n is the number of seeds.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import torch
+from mode_record import write
+from moist.data.sources import NAMES, prepare
+from moist.mode.results import best_alpha
+from moist.mode.statistics import Paired, Summary
+from moist.mode.vision import VisionTraining
+from moist.mode.vision_experiment import table_5
+from moist.training.precision import choose_device
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("source", nargs="?", help="official files; digits are bundled")
+    parser.add_argument("--runs", type=int, default=3, help="seeds, from 0")
+    parser.add_argument("--alphas", type=float, nargs="+", default=[0.1, 1.0, 10.0], help="to choose from")
+    parser.add_argument("--network", choices=("cnn", "resnet18"), default="cnn")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--train-limit", type=int, default=0, help="0: all")
+    parser.add_argument("--test-limit", type=int, default=0, help="0: all")
+    parser.add_argument("--validation-fraction", type=float, default=0.2)
+    parser.add_argument("--augmentation", default="none", help="as prepare_data takes it")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as cache:
+        data = prepare(
+            options.name,
+            options.source,
+            seed=0,
+            validation_fraction=options.validation_fraction,
+            test_fraction=0.2,
+            train_limit=options.train_limit,
+            test_limit=options.test_limit,
+            augmentation=options.augmentation,
+            cache=Path(cache),
+        )
+    named = ("network", "epochs", "batch_size", "learning_rate")
+    settings = VisionTraining(**{name: getattr(options, name) for name in named})
+    results, _ = table_5(data, settings, options.alphas, range(options.runs), choose_device())
+    alpha = best_alpha(results.alphas, results.validation, options.alphas)
+    columns = {strength: [row[v] for row in results.test] for v, strength in enumerate(results.alphas)}
+    for what, values in {"single": results.single, "MoE": columns[0.0], f"MoDE {alpha:g}": columns[alpha]}.items():
+        print(what, Summary.of(values))
+    print("MoDE - MoE", Paired.of(columns[alpha], columns[0.0]))
+    if options.write:
+        chosen = {**vars(options), "source": "official files" if options.source else "bundled"}
+        print(write(f"mode-vision-{options.name}", {"n": options.runs, **results.model_dump()}, chosen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Table 5 of the MoDE paper on one image data set: one expert alone, and a mixture at every distillation strength."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from moist.data.dataset import ImageDataset
+from moist.errors import InputError
+from moist.mode.probing import Probe
+from moist.mode.results import ImageResults, best_alpha
+from moist.mode.vision import ImageMixture, VisionTraining, probe_images, train_images
+
+
+def table_5(
+    data: ImageDataset,
+    settings: VisionTraining,
+    alphas: Sequence[float],
+    seeds: Sequence[int],
+    device: torch.device,
+    say: Callable[[str], object] = sys.stderr.write,
+) -> tuple[ImageResults, ImageMixture]:
+    """Train one expert alone, MoE (alpha 0) and MoDE (each of `alphas`), all with the same seeds, and probe them.
+
+    Also gives the MoDE of the first seed at the alpha that validation prefers, in evaluation mode. `say` is told of
+    each network, a line each.
+
+    Raises:
+        InputError: no seeds or alphas, an alpha that is not above 0, or several without validation images.
+        DivergedError: for a loss that is not finite.
+    """
+    if not seeds or not alphas or not all(alpha > 0 for alpha in alphas):
+        raise InputError(
+            f"seeds are {list(seeds)} and alphas {list(alphas)}: give at least one of each, and alphas above 0."
+        )
+    if len(alphas) > 1 and not len(data.validation):
+        raise InputError(
+            f"{len(alphas)} alphas are to be chosen from, but {data.name} has no validation images: set "
+            "validation_fraction above 0, or give one alpha."
+        )
+    began, strengths = time.monotonic(), [0.0, *alphas]
+    kept: dict[float, ImageMixture] = {}
+
+    def trained(used: VisionTraining, alpha: float, seed: int, what: str) -> tuple[Probe, float | None]:
+        """The probe on the test images, and the accuracy on the validation images."""
+        start = time.monotonic()
+        model = train_images(data, used, alpha, seed, device)
+        if seed == seeds[0] and alpha:
+            kept[alpha] = model
+        probe = probe_images(model, data, data.test, used)
+        validation = probe_images(model, data, data.validation, used).accuracy if len(data.validation) else None
+        say(f"{what} on {data.name}, seed {seed}: {100 * probe.accuracy:.2f}%, {time.monotonic() - start:.0f} s\n")
+        return probe, validation
+
+    alone, mixed = [], []
+    for seed in seeds:
+        alone.append(trained(settings.model_copy(update={"experts": 1}), 0.0, seed, "one expert"))
+        mixed.append([trained(settings, alpha, seed, f"mixture, alpha {alpha:g}") for alpha in strengths])
+    results = ImageResults(
+        images=data.name,
+        classes=len(data.classes),
+        shape=data.shape,
+        train=len(data.train),
+        validation_images=len(data.validation),
+        test_images=len(data.test),
+        split=data.split_note,
+        augmentation=f"shift {data.augmentation.padding}" + (", flip" if data.augmentation.flip else ""),
+        training=settings.model_dump(),
+        seeds=list(seeds),
+        alphas=strengths,
+        single=[probe.accuracy for probe, _ in alone],
+        test=[[probe.accuracy for probe, _ in row] for row in mixed],
+        validation=[[found for _, found in row] for row in mixed],
+        probes=[[row[v][0] for row in mixed] for v in range(len(strengths))],
+        seconds=round(time.monotonic() - began, 3),
+    )
+    return results, kept[best_alpha(strengths, results.validation, alphas)]
