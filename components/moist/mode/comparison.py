@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from moist.errors import InputError
+from moist.mode.claims import Claim, Frozen, Verdict, over_tables, points, verdict
+from moist.mode.image_comparison import ImageLine, image_claims, image_lines
 from moist.mode.paper import TABLE_3
 from moist.mode.probing import Probe
-from moist.mode.results import Architecture, TableResults, VariantResults
+from moist.mode.results import Architecture, ImageResults, TableResults, VariantResults, best_alpha
 from moist.mode.statistics import Paired, Summary
-
-Verdict = Literal["holds", "does not hold", "not settled"]
 
 RELATED = {
     "isolet1": ("isolet", "one of Isolet's five parts: 1560 of its 7797 rows, so its figures are not the paper's task"),
@@ -33,11 +33,7 @@ TABLE_6_ON = "mfeat-karhunen"
 """The table on which the paper analyses the experts."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Choice(_Frozen):
+class Choice(Frozen):
     """A plain mixture beside the same one with mutual distillation, on one table; accuracies 0-1 on test rows."""
 
     architecture: Architecture
@@ -47,7 +43,7 @@ class Choice(_Frozen):
     difference: Paired = Field(description="mode - moe, paired by seed")
 
 
-class TableLine(_Frozen):
+class TableLine(Frozen):
     """One table: its lines of Tables 3 and 7."""
 
     table: str
@@ -72,28 +68,23 @@ class TableLine(_Frozen):
         return sorted(found, key=lambda choice: choice.architecture.experts)
 
 
-class Claim(_Frozen):
-    """A sentence of the paper, what was found here, and whether that bears it out."""
-
-    claim: str
-    here: str
-    verdict: Verdict
-
-
-class Comparison(_Frozen):
+class Comparison(Frozen):
     """All lines, and what they say together."""
 
     lines: list[TableLine]
     seeds: list[int]
     candidates: list[float]
+    images: list[ImageLine] = Field(default=[], description="Table 5; empty where no images were learned")
     claims: list[Claim]
 
 
-def compare_tables(tables: Sequence[TableResults], candidates: Sequence[float]) -> Comparison:
-    """Choose alphas, pair, and judge.
+def compare_results(
+    tables: Sequence[TableResults], candidates: Sequence[float], images: Sequence[ImageResults] = ()
+) -> Comparison:
+    """Choose alphas, for tables among `candidates`, for images among all that were trained; pair, and judge.
 
-    Raises InputError for no tables, a table that is there twice, different seeds, or a variant that has none of the
-    candidates.
+    Raises InputError for no tables, a table or image data set that is there twice, different seeds, or a variant that
+    has none of the candidates.
     """
     names = [table.table for table in tables]
     if not names or len(set(names)) < len(names):
@@ -102,7 +93,9 @@ def compare_tables(tables: Sequence[TableResults], candidates: Sequence[float]) 
     if not seeds or any(other != seeds[0] for other in seeds):
         raise InputError("The results to compare come from different seeds: train all variants with the same ones.")
     lines = [_line(table, candidates) for table in tables]
-    return Comparison(lines=lines, seeds=seeds[0], candidates=list(candidates), claims=_claims(lines, tables))
+    seen = image_lines(images)
+    claims = [*_claims(lines, tables), *image_claims(seen)]
+    return Comparison(lines=lines, seeds=seeds[0], candidates=list(candidates), images=seen, claims=claims)
 
 
 def accuracies(variant: VariantResults, alpha: float, part: Literal["test", "validation"] = "test") -> list[float]:
@@ -127,26 +120,6 @@ def probed(tables: Sequence[TableResults]) -> tuple[TableResults, VariantResults
     return None
 
 
-def points(paired: Paired) -> str:
-    """A paired difference of accuracies in points, with its 95% interval: `+0.42 [-0.13, +0.98]`."""
-    if paired.low is None or paired.high is None:
-        return f"{100 * paired.mean:+.2f}"
-    return f"{100 * paired.mean:+.2f} [{100 * paired.low:+.2f}, {100 * paired.high:+.2f}]"
-
-
-def verdict(paired: Paired) -> Verdict:
-    """Whether a difference that should be above 0 is: settled only if 0 lies outside of its interval."""
-    if paired.low is None or paired.high is None or paired.low <= 0 <= paired.high:
-        return "not settled"
-    return "holds" if paired.low > 0 else "does not hold"
-
-
-def over_tables(pairs: Sequence[tuple[Summary, Summary]]) -> Paired:
-    """Average each seed's accuracies over the tables, then pair: (value, baseline) a table."""
-    values, baseline = (np.mean([pair[side].values for pair in pairs], axis=0).tolist() for side in (0, 1))
-    return Paired.of(values, baseline)
-
-
 def _line(table: TableResults, candidates: Sequence[float]) -> TableLine:
     name, note = RELATED.get(table.table, (table.table if table.table in TABLE_3 else None, ""))
     single = next((variant for variant in table.variants if variant.architecture.gate == "single"), None)
@@ -165,13 +138,10 @@ def _line(table: TableResults, candidates: Sequence[float]) -> TableLine:
 
 
 def _choice(variant: VariantResults, candidates: Sequence[float]) -> Choice:
-    offered = [alpha for alpha in variant.alphas if alpha in candidates and alpha > 0]
-    if not offered:
-        raise InputError(
-            f"{variant.architecture.label} was trained with none of the alphas to choose from "
-            f"({', '.join(f'{alpha:g}' for alpha in candidates)}); name one of its own in candidates."
-        )
-    best = max(offered, key=lambda alpha: float(np.mean(accuracies(variant, alpha, "validation"))))
+    try:
+        best = best_alpha(variant.alphas, variant.validation, candidates)
+    except InputError as error:
+        raise InputError(f"{variant.architecture.label}: {error}") from None
     moe, mode = accuracies(variant, 0.0), accuracies(variant, best)
     return Choice(
         architecture=variant.architecture,

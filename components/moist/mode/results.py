@@ -90,6 +90,9 @@ class ImageResults(_Frozen):
     test: list[list[float]] = Field(description="(S, V): on the test images, after the last epoch")
     validation: list[list[float | None]] = Field(description="(S, V): None without validation images")
     probes: list[list[Probe]] = Field(description="(V, S): on the test images")
+    curves: dict[str, list[float]] = Field(
+        default={}, description="the first seed's accuracy on its training images by epoch, for each network"
+    )
     seconds: float = Field(description="of training and probing, all together")
 
 

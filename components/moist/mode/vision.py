@@ -15,7 +15,7 @@ from moist.mode.mixture import MixtureOfExperts, MixtureOutput
 from moist.mode.probing import Probe, probe_experts
 from moist.models.teacher import resnet18
 from moist.training.images import Images
-from moist.training.loop import Batch, Outcome, Recipe, fit
+from moist.training.loop import Batch, History, Outcome, Recipe, fit
 from moist.training.precision import autocast, channels_last, placed
 
 
@@ -105,10 +105,11 @@ def build_image_mixture(settings: VisionTraining, shape: tuple[int, int, int], c
 
 def train_images(
     data: ImageDataset, settings: VisionTraining, alpha: float, seed: int, device: torch.device
-) -> ImageMixture:
+) -> tuple[ImageMixture, History]:
     """Train one C-DMoE on the training images with L = L_task + alpha * L_KD (equation 8); in evaluation mode.
 
-    `seed` decides initialisation, order and augmentation, whatever `alpha` is, so that differences are paired.
+    Also gives what the loop measured: loss and accuracy on the training images, an epoch each. `seed` decides
+    initialisation, order and augmentation, whatever `alpha` is, so that differences are paired.
 
     Raises:
         InputError: for an alpha below 0.
@@ -137,10 +138,10 @@ def train_images(
             precision=settings.precision,
         )
         try:
-            fit(model, Images(data, data.train, device, seed), objective, recipe)
+            history = fit(model, Images(data, data.train, device, seed), objective, recipe)
         except DivergedError as error:
             raise DivergedError(f"Seed {seed} with alpha {alpha:g}: {error}") from None
-    return model
+    return model, history
 
 
 @torch.no_grad()
@@ -151,7 +152,7 @@ def probe_images(
     device = model.head.weight.device
     images = Images(data, split, device)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for rows in torch.arange(len(split)).split(batch_size):
+    for rows in torch.split(torch.arange(len(split)), batch_size):
         with autocast(device, settings.precision):
             logits, output = model(channels_last(images.view(rows.to(device), 0)))
             alone = in_space(output.expert_outputs, "logits", model.head)

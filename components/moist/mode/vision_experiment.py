@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from moist.data.dataset import ImageDataset
+from moist.data.dataset import Augmentation, ImageDataset
 from moist.errors import InputError
 from moist.mode.probing import Probe
 from moist.mode.results import ImageResults, best_alpha
@@ -41,11 +41,15 @@ def table_5(
         )
     began, strengths = time.monotonic(), [0.0, *alphas]
     kept: dict[float, ImageMixture] = {}
+    curves: dict[str, list[float]] = {}
 
     def trained(used: VisionTraining, alpha: float, seed: int, what: str) -> tuple[Probe, float | None]:
         """The probe on the test images, and the accuracy on the validation images."""
         start = time.monotonic()
-        model = train_images(data, used, alpha, seed, device)
+        model, history = train_images(data, used, alpha, seed, device)
+        name = "single" if used.experts == 1 else f"alpha_{alpha:g}"
+        if seed == seeds[0]:
+            curves[f"{name}_accuracy"] = history.series["accuracy"]
         if seed == seeds[0] and alpha:
             kept[alpha] = model
         probe = probe_images(model, data, data.test, used)
@@ -53,9 +57,10 @@ def table_5(
         say(f"{what} on {data.name}, seed {seed}: {100 * probe.accuracy:.2f}%, {time.monotonic() - start:.0f} s\n")
         return probe, validation
 
+    one_expert = settings.model_copy(update={"experts": 1})
     alone, mixed = [], []
     for seed in seeds:
-        alone.append(trained(settings.model_copy(update={"experts": 1}), 0.0, seed, "one expert"))
+        alone.append(trained(one_expert, 0.0, seed, "one expert"))
         mixed.append([trained(settings, alpha, seed, f"mixture, alpha {alpha:g}") for alpha in strengths])
     results = ImageResults(
         images=data.name,
@@ -65,7 +70,7 @@ def table_5(
         validation_images=len(data.validation),
         test_images=len(data.test),
         split=data.split_note,
-        augmentation=f"shift {data.augmentation.padding}" + (", flip" if data.augmentation.flip else ""),
+        augmentation=_said(data.augmentation),
         training=settings.model_dump(),
         seeds=list(seeds),
         alphas=strengths,
@@ -73,6 +78,12 @@ def table_5(
         test=[[probe.accuracy for probe, _ in row] for row in mixed],
         validation=[[found for _, found in row] for row in mixed],
         probes=[[row[v][0] for row in mixed] for v in range(len(strengths))],
+        curves=curves,
         seconds=round(time.monotonic() - began, 3),
     )
     return results, kept[best_alpha(strengths, results.validation, alphas)]
+
+
+def _said(augmentation: Augmentation) -> str:
+    shift = [f"shift by up to {augmentation.padding} pixels"] if augmentation.padding else []
+    return ", ".join([*shift, *(["flip"] if augmentation.flip else [])]) or "none"

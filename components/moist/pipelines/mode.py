@@ -1,4 +1,4 @@
-"""MoDE as a Kubeflow pipeline: every table and every mixture in a loop each, then one comparison with the paper."""
+"""MoDE as a Kubeflow pipeline: every table, mixture and image data set in a loop each, then one comparison."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ from kfp import dsl
 
 from moist.errors import InputError
 from moist.runtime.kubeflow import Images
-from moist.runtime.scheduling import on_cpu
+from moist.runtime.scheduling import Training, on_cpu, on_gpu
 from moist.stages.compare.component import compare
+from moist.stages.prepare_data.component import prepare_data
 from moist.stages.prepare_table.component import prepare_table
 from moist.stages.probe_experts.component import probe_experts
 from moist.stages.train_mixture.component import train_mixture
+from moist.stages.train_vision_mixture.component import train_vision_mixture
 
 DEFAULT_IMAGES = Images()
 TWO = "0, 0.01, 0.1"
@@ -25,6 +27,11 @@ def variant(model: str, alphas: str = TWO, narrow_vision: str = "skip") -> dict[
     return {"model": model, "alphas": alphas, "narrow_vision": narrow_vision}
 
 
+def image_set(name: str, source: str = "bundled") -> dict[str, str]:
+    """One item of the loop over image data sets, as prepare_data takes it."""
+    return {"name": name, "source": source}
+
+
 VARIANTS = [
     variant("dense-2", WIDE, "measure"),
     variant("sparse-10-2"),
@@ -34,10 +41,16 @@ VARIANTS = [
 ]
 """Table 3's five columns, Table 7's three numbers of experts, and Fig 4; the slowest first, so that none is last."""
 
+IMAGES = [image_set("digits")]
+TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "runs": 2,
         "epochs": 2,
+        "image_runs": 2,
+        "image_epochs": 1,
+        "image_alphas": "0.1",
         "variants": [
             variant("dense-2", "0, 0.01, 100", "measure"),
             variant("sparse-10-2", "0, 0.01"),
@@ -54,7 +67,12 @@ PRESETS: dict[str, dict[str, Any]] = {
             "satimage",
             "first-order-theorem-proving",
             "artificial-characters",
-        ]
+        ],
+        "images": [image_set(name, "download") for name in ("mnist", "fashion-mnist", "cifar10", "cifar100")],
+        "image_runs": 10,
+        "image_epochs": 20,
+        "image_augmentation": "auto",
+        "image_alphas": "10",
     },
 }
 """Named sets of arguments; what one does not name keeps the pipeline's default."""
@@ -88,7 +106,25 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
         balance: float = 0.0,
         candidates: str = "0.01, 0.1",
         shown: str = "0, 0.01, 100",
+        images: list[dict[str, str]] = IMAGES,
+        image_train_limit: int = 0,
+        image_test_limit: int = 0,
+        image_augmentation: str = "none",
+        image_network: str = "auto",
+        image_runs: int = 3,
+        image_epochs: int = 10,
+        image_batch_size: int = 64,
+        image_learning_rate: float = 2e-3,
+        image_alphas: str = "0.1, 1, 10",
+        image_space: str = "embeddings",
+        gpu_type: str = "nvidia.com/gpu",
+        gpu_count: str = "1",
+        train_cpu: str = "4",
+        train_memory: str = "16G",
+        node_selector: dict[str, str] = {},  # noqa: B006 - kfp reads defaults, it never changes them
+        tolerations: list[dict[str, str]] = TOLERATIONS,
     ) -> None:
+        training = Training(gpu_type, gpu_count, train_cpu, train_memory, node_selector, tolerations)
         with dsl.ParallelFor(items=tables, name="tables") as source:
             table = prepare_table(source=source, target=target)
             on_cpu(table, "Prepare table")
@@ -113,7 +149,34 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
                 on_cpu(trained, "Train mixtures")
             probed = probe_experts(table=table.outputs["table"], mixtures=dsl.Collected(trained.outputs["mixtures"]))
             on_cpu(probed, "Probe experts")
-        compared = compare(candidates=candidates, shown=shown, tables=dsl.Collected(probed.outputs["results"]))
+        with dsl.ParallelFor(items=images, name="images") as pictures:
+            data = prepare_data(
+                name=pictures.name,
+                source=pictures.source,
+                seed=seed,
+                train_limit=image_train_limit,
+                test_limit=image_test_limit,
+                augmentation=image_augmentation,
+            )
+            on_cpu(data, "Prepare images")
+            learned = train_vision_mixture(
+                network=image_network,
+                alphas=image_alphas,
+                runs=image_runs,
+                seed=seed,
+                epochs=image_epochs,
+                batch_size=image_batch_size,
+                learning_rate=image_learning_rate,
+                space=image_space,
+                dataset=data.outputs["dataset"],
+            )
+            on_gpu(learned, "Train mixtures on images", training)
+        compared = compare(
+            candidates=candidates,
+            shown=shown,
+            tables=dsl.Collected(probed.outputs["results"]),
+            images=dsl.Collected(learned.outputs["results"]),
+        )
         on_cpu(compared, "Compare with the paper")
 
     return images.use_in(mode)

@@ -2,15 +2,11 @@
 
 import itertools
 import math
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from moist.reports import plots
+from moist.reports.documents import Drawing, Table, document
 from moist.reports.labels import (
     class_order,
     column,
@@ -28,43 +24,13 @@ from moist.reports.verdict import caveat, verdicts
 LINEAGE_FIRST = ("name", "stage", "uri", "digest", "code version", "seconds", "parameters")
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A drawing with its caption, and the words that stand for it where it cannot be seen."""
-
-    svg: Markup
-    caption: str
-    alt: str
-    note: str = ""
-    width: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        match = re.match(r'<svg width="([\d.]+)"', self.svg)
-        object.__setattr__(self, "width", round(float(match[1])) if match else 0)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Headings and rows of text; the first cell of a row names it. `marks` are CSS classes, one a row."""
-
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    marks: Sequence[str] = ()
-    numbers: bool = True
-
-
 def html_report(results: Results) -> str:
     """The report as the text of one HTML document; the same results give the same text."""
-    environment = Environment(
-        loader=PackageLoader("moist.reports", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["printable"] = printable
-    return environment.get_template("report.html").render(_context(results))
+    return document("report.html", _context(results))
 
 
 def _context(results: Results) -> dict[str, Any]:
-    draw = _Drawing()
+    draw = Drawing()
     classes = [printable(name) for name in results.data.classes]
     rows = ordered_rows(results)
     return {
@@ -153,18 +119,7 @@ def _context(results: Results) -> dict[str, Any]:
     }
 
 
-class _Drawing:
-    """Draws figures with a name each that no other figure on the page has."""
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-
-    def __call__(self, caption: str, alt: str, plot: Callable[..., str], *content: Any, note: str = "") -> Figure:
-        # plots escapes every text it draws, so its output is safe to include as it is.
-        return Figure(Markup(plot(*content, f"fig{next(self._numbers)}")), printable(caption), printable(alt), note)
-
-
-def _mixture(row: Row, routing: Routing, classes: Sequence[str], draw: _Drawing) -> dict[str, Any]:
+def _mixture(row: Row, routing: Routing, classes: Sequence[str], draw: Drawing) -> dict[str, Any]:
     students = [f"student {index + 1}" for index in range(len(routing.clusters))]
     return {
         "label": row_label(row),

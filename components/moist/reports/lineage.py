@@ -1,11 +1,11 @@
 """Where a run's artifacts came from: as a text tree, and as one HTML page that needs neither network nor script."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
+from moist.reports.documents import document
 from moist.reports.labels import printable
 
 ROW, DOT_RADIUS, MARGIN = 44, 6, 14
@@ -166,14 +166,9 @@ class Arc(NamedTuple):
 def lineage_page(lineage: Lineage) -> str:
     """The lineage as the text of one HTML document: a graph of the tasks, and every artifact in full."""
     arcs = _arcs(lineage)
-    environment = Environment(
-        loader=PackageLoader("moist.reports", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters.update(printable=printable, size=size_text, settings=settings_text, facts=facts_text)
-    return environment.get_template("lineage.html").render(
-        lineage=lineage, arcs=arcs, row=ROW, radius=DOT_RADIUS, left=_left(lineage), margin=MARGIN
-    )
+    drawn = {"arcs": arcs, "row": ROW, "radius": DOT_RADIUS, "left": _left(lineage), "margin": MARGIN}
+    filters: dict[str, Callable[..., str]] = {"size": size_text, "settings": settings_text, "facts": facts_text}
+    return document("lineage.html", {"lineage": lineage, **drawn}, filters)
 
 
 def _bulge(span: int) -> float:

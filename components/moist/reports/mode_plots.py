@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator
+from numpy.typing import NDArray
 
 from moist.mode.comparison import Choice, Comparison, accuracies
 from moist.mode.results import NarrowVision, VariantResults
@@ -67,30 +68,8 @@ def domains(by_class: Sequence[Sequence[int]], classes: Sequence[str], name: str
     counts = np.asarray(by_class, dtype=float)
     share = 100 * counts / np.maximum(counts.sum(axis=0), 1)
     names = [shortened(printable(each), 18) for each in classes]
-    step = 20.0 if len(names) <= 30 else 12.0
-    left, inner = 16 + 5.6 * max(map(len, names)), step * len(names)
-    with style(name):
-        figure = new_figure(left + 252, inner + 66)
-        axes = axes_at(figure, left, 22, 240, inner)
-        start = np.zeros(len(names))
-        for expert, width in enumerate(share):
-            colour = PALETTE[expert % len(PALETTE)]
-            axes.barh(
-                range(len(names)), width, 0.82, left=start, color=colour, edgecolor="white", linewidth=0.6,
-                label=f"expert {expert + 1}",
-            )  # fmt: skip
-            start += width
-        axes.set_yticks(range(len(names)), names, fontsize=9.5 if step > 12 else 8)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlim(0, 100)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("share of the class's test rows, %")
-        figure.legend(
-            loc="upper left", bbox_to_anchor=(0, 1), ncols=4, handlelength=1, columnspacing=1.4, borderaxespad=0,
-            borderpad=0.2,
-        )  # fmt: skip
-        return svg_text(figure, name)
+    places = np.arange(len(names))
+    return _shares(share, names, places, "share of the class's test rows, %", name, step=20 if len(names) <= 30 else 12)
 
 
 def gradient_bars(measured: dict[float, NarrowVision], name: str) -> str:
@@ -98,32 +77,48 @@ def gradient_bars(measured: dict[float, NarrowVision], name: str) -> str:
     experts = len(next(iter(measured.values())).share)
     rows = [(alpha, subset) for alpha in measured for subset in range(experts)]
     labels = [f"α {alpha:g}, subset of {subset + 1}" for alpha, subset in rows]
+    share = np.array(
+        [[100 * (measured[alpha].share[subset][expert] or 0) for alpha, subset in rows] for expert in range(experts)]
+    )
     places = np.array([index + 0.5 * (index // experts) for index in range(len(rows))])
-    left, inner = 16 + 5.6 * max(map(len, labels)), 22.0 * (places[-1] + 1)
+    return _shares(share, labels, places, "share of the subset's gradient, %", name, step=22, numbers=True)
+
+
+def _shares(
+    share: NDArray[np.floating],
+    labels: Sequence[str],
+    places: NDArray[np.number],
+    meaning: str,
+    name: str,
+    *,
+    step: float,
+    numbers: bool = False,
+) -> str:
+    """Lying bars, `step` pixels apart, each split among the experts; `share` (experts, bars) in percent."""
+    left, inner = 16 + 5.6 * max(map(len, labels)), step * (places[-1] + 1)
     with style(name):
         figure = new_figure(left + 252, inner + 66)
         axes = axes_at(figure, left, 22, 240, inner)
-        start = np.zeros(len(rows))
-        for expert in range(experts):
-            width = np.array([100 * (measured[alpha].share[subset][expert] or 0) for alpha, subset in rows])
+        start = np.zeros(len(labels))
+        for expert, width in enumerate(share):
             colour = PALETTE[expert % len(PALETTE)]
             axes.barh(
                 places, width, 0.82, left=start, color=colour, edgecolor="white", linewidth=0.6,
                 label=f"expert {expert + 1}",
             )  # fmt: skip
             for place, begin, value in zip(places, start, width, strict=True):
-                if value >= 12:
+                if numbers and value >= 12:
                     axes.text(
                         begin + value / 2, place, f"{value:.0f}", ha="center", va="center", fontsize=9, color=on(colour)
                     )
             start += width
-        axes.set_yticks(places, labels)
-        axes.set_ylim(places[-1] + 0.6, -0.6)
+        axes.set_yticks(places, labels, fontsize=9.5 if step > 12 else 8)
+        axes.set_ylim(places[-1] + 0.5, -0.5)
         axes.set_xlim(0, 100)
         axes.xaxis.set_major_locator(FixedLocator((0, 25, 50, 75, 100)))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("share of the subset's gradient, %")
+        axes.set_xlabel(meaning)
         figure.legend(
             loc="upper left", bbox_to_anchor=(0, 1), ncols=4, handlelength=1, columnspacing=1.4, borderaxespad=0,
             borderpad=0.2,

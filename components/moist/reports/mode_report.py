@@ -1,18 +1,24 @@
 """The report of a MoDE run: one HTML file that needs nothing else, neither network nor script."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from moist.mode.comparison import Comparison, probed, probes
 from moist.mode.results import TableResults
 from moist.reports import mode_plots
-from moist.reports.html import Figure, Table
+from moist.reports.documents import Drawing, Figure, Table, document
 from moist.reports.labels import printable
-from moist.reports.mode_tables import claims_table, notes, table_3, table_6, table_7
+from moist.reports.mode_tables import (
+    claims_table,
+    image_notes,
+    names,
+    notes,
+    strengths_5,
+    table_3,
+    table_5,
+    table_6,
+    table_7,
+)
 
 
 class Run(NamedTuple):
@@ -21,32 +27,22 @@ class Run(NamedTuple):
     device: str
     versions: dict[str, str]
     inputs: list[tuple[str, str, str]]
-    """task, digest and seconds of each table's results"""
+    """task, digest and seconds of each data set's results"""
 
 
 def mode_report(comparison: Comparison, tables: Sequence[TableResults], shown: Sequence[float], run: Run) -> str:
     """The report as the text of one HTML document; the same results give the same text."""
-    environment = Environment(
-        loader=PackageLoader("moist.reports", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["printable"] = printable
-    return environment.get_template("mode_report.html").render(_context(comparison, tables, shown, run))
+    return document("mode_report.html", _context(comparison, tables, shown, run))
 
 
 def _context(
     comparison: Comparison, tables: Sequence[TableResults], shown: Sequence[float], run: Run
 ) -> dict[str, Any]:
-    numbers = itertools.count(1)
-
-    def draw(caption: str, alt: str, plot: Callable[..., str], *content: Any, note: str = "") -> Figure:
-        # The plots escape every text they draw, so their output is safe to include as it is.
-        return Figure(Markup(plot(*content, f"fig{next(numbers)}")), printable(caption), printable(alt), note)
-
+    draw = Drawing()
     broken = [claim for claim in comparison.claims if claim.verdict == "does not hold"]
     open_ = [claim for claim in comparison.claims if claim.verdict == "not settled"]
     return {
-        "names": [printable(line.table) for line in comparison.lines],
+        "names": names(comparison),
         "comparison": comparison,
         "holding": len(comparison.claims) - len(broken) - len(open_),
         "broken": broken,
@@ -55,6 +51,9 @@ def _context(
         "three": table_3(comparison),
         "seven": table_7(comparison),
         "six": table_6(tables, shown),
+        "five": table_5(comparison),
+        "five_strengths": strengths_5(comparison),
+        "image_notes": [sentence for line in comparison.images for sentence in image_notes(line)],
         "differences": draw(
             "MoDE − MoE on the test rows in points, paired by seed; lines are 95% intervals. Right of 0, distillation "
             "helps; a line that crosses 0 settles nothing.",
@@ -75,7 +74,7 @@ def _context(
     }
 
 
-def _strengths(tables: Sequence[TableResults], draw: Callable[..., Figure]) -> list[Figure]:
+def _strengths(tables: Sequence[TableResults], draw: Drawing) -> list[Figure]:
     """Fig 4 for every mixture that was trained at enough strengths to call it a curve."""
     return [
         draw(
@@ -91,7 +90,7 @@ def _strengths(tables: Sequence[TableResults], draw: Callable[..., Figure]) -> l
     ]
 
 
-def _analysis(tables: Sequence[TableResults], shown: Sequence[float], draw: Callable[..., Figure]) -> dict[str, Any]:
+def _analysis(tables: Sequence[TableResults], shown: Sequence[float], draw: Drawing) -> dict[str, Any]:
     """Figs 1 and 3, of the table and mixture that are analysed."""
     empty: dict[str, Any] = {"analysed": "", "domains": [], "vision": [], "first_seed": 0}
     found = probed(tables)

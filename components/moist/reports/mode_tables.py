@@ -4,12 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from moist.mode.comparison import Choice, Comparison, TableLine, points, probed, probes
-from moist.mode.paper import TABLE_3, TABLE_6, TABLE_7, Printed, PrintedProbe
+from moist.mode.claims import points
+from moist.mode.comparison import Choice, Comparison, TableLine, probed, probes
+from moist.mode.image_comparison import ImageLine
+from moist.mode.paper import TABLE_3, TABLE_5, TABLE_6, TABLE_7, Printed, PrintedProbe
 from moist.mode.probing import Probe
 from moist.mode.results import TableResults
 from moist.mode.statistics import Summary
-from moist.reports.html import Table
+from moist.reports.documents import Table
 from moist.reports.labels import MISSING, fixed, printable
 
 PAPER = "paper"
@@ -44,6 +46,37 @@ def table_3(comparison: Comparison) -> Table:
             rows.append(cells)
             marks.append(PAPER)
     return Table(headings, rows, marks)
+
+
+def table_5(comparison: Comparison) -> Table | None:
+    """As table_3, for images under a dense gate; None where no images were learned."""
+    if not comparison.images:
+        return None
+    headings = ["images", "single", "MoE", "MoDE", "MoE − single", "MoDE − single", "MoDE − MoE", "α"]
+    rows, marks = [], []
+    for line in comparison.images:
+        gains = [points(gain) for gain in (line.moe_over_single, line.mode_over_single, line.difference)]
+        cells = [spread(line.single), spread(line.moe), spread(line.mode), *gains, f"{line.alpha:g}"]
+        rows.append([f"{printable(line.images)}, here", *cells])
+        marks.append("")
+        if line.paper:
+            single, moe, mode = (100 * value for value in TABLE_5[line.images])
+            gains = [f"{gain:+.2f}" for gain in (moe - single, mode - single, mode - moe)]
+            rows.append([f"{line.images}, paper", f"{single:.2f}", f"{moe:.2f}", f"{mode:.2f}", *gains, "10"])
+            marks.append(PAPER)
+    return Table(headings, rows, marks)
+
+
+def strengths_5(comparison: Comparison) -> Table | None:
+    """MoDE − MoE on images at every strength, in points; None where no images were learned."""
+    strengths = sorted({each.alpha for line in comparison.images for each in line.strengths if each.alpha > 0})
+    if not strengths:
+        return None
+    rows = []
+    for line in comparison.images:
+        gains = {each.alpha: points(each.difference) for each in line.strengths}
+        rows.append([printable(line.images), *(gains.get(alpha, MISSING) for alpha in strengths)])
+    return Table(["images", *(f"α = {alpha:g}" for alpha in strengths)], rows)
 
 
 def table_7(comparison: Comparison) -> Table | None:
@@ -98,7 +131,7 @@ def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Seq
     """Everything as Markdown, columns lined up, so that it also reads well on a terminal."""
     runs = len(comparison.seeds)
     parts = [
-        "# MoDE on " + ", ".join(printable(line.table) for line in comparison.lines),
+        "# MoDE on " + ", ".join(names(comparison)),
         f"Accuracy on the test rows in percent, mean ± standard deviation of {runs} run{'s' if runs > 1 else ''}; "
         "differences in points, paired by seed, with 95% intervals. α is chosen on validation rows.",
         *(f"{printable(line.table)}: {line.paper_note}." for line in comparison.lines if line.paper_note),
@@ -110,6 +143,10 @@ def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Seq
         parts += ["## Table 7: more experts, dense gate", _markdown(seven)]
     if six is not None:
         parts += [f"## Table 6: expert probing on {printable(_analysed(tables))}", _markdown(six)]
+    five, strengths = table_5(comparison), strengths_5(comparison)
+    if five is not None and strengths is not None:
+        parts += ["## Table 5: images", *(sentence for line in comparison.images for sentence in image_notes(line))]
+        parts += [_markdown(five), "MoDE − MoE at every strength:", _markdown(strengths)]
     parts += ["## What holds", _markdown(claims_table(comparison))]
     return "\n\n".join(parts) + "\n"
 
@@ -198,3 +235,16 @@ def notes(line: TableLine) -> list[str]:
     """What a reader should know of a table."""
     about = f"{printable(line.table)}: {line.rows:,} rows, {line.features} features, {line.classes} classes."
     return [about, *([f"{line.paper_note[0].upper()}{line.paper_note[1:]}."] if line.paper_note else []), *line.notes]
+
+
+def image_notes(line: ImageLine) -> list[str]:
+    """What a reader should know of an image data set and how it was learned."""
+    runs = f"{len(line.seeds)} run{'s' if len(line.seeds) > 1 else ''}"
+    about = f"{printable(line.images)}: {line.network}, {line.epochs} epochs, {runs}, augmentation {line.augmentation}."
+    return [about, printable(line.split)]
+
+
+def names(comparison: Comparison) -> list[str]:
+    """All data sets, each once."""
+    found = [line.table for line in comparison.lines] + [line.images for line in comparison.images]
+    return [printable(name) for name in dict.fromkeys(found)]

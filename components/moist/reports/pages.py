@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from moist.reports import plots
+from moist.reports.documents import document
 from moist.reports.labels import printable
 from moist.reports.results import Clustering, Curve
 
@@ -31,6 +31,5 @@ def clustering_page(clustering: Clustering, classes: Sequence[str]) -> str:
 
 
 def _page(title: str, lines: Sequence[str], drawings: Sequence[str]) -> str:
-    environment = Environment(loader=PackageLoader("moist.reports", ""), autoescape=True, undefined=StrictUndefined)
     figures = [Markup(drawing) for drawing in drawings]
-    return environment.get_template("page.html").render(title=title, lines=lines, figures=figures)
+    return document("page.html", {"title": title, "lines": lines, "figures": figures})

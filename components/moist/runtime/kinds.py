@@ -15,3 +15,4 @@ TABLE = Port("table", "Dataset", "a table of numbers with a class for every row"
 TABLE_MIXTURES = Port("table mixtures", "Model", "mixtures of every seed and distillation strength, on one table")
 TABLE_RESULTS = Port("table results", "Metrics", "what was measured on one table: accuracies, probing, gradients")
 TRANSLATION_RESULTS = Port("translation results", "Metrics", "BLEU of one translator on one corpus")
+IMAGE_RESULTS = Port("image results", "Metrics", "what was measured on one image data set: accuracies and probing")

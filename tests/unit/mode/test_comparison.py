@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 from moist.errors import InputError
-from moist.mode.comparison import Comparison, compare_tables, over_tables, paper_cells, points, verdict
+from moist.mode.comparison import Comparison, compare_results, over_tables, paper_cells, points, verdict
 from moist.mode.results import Architecture, NarrowVision, TableResults, VariantResults
 from moist.mode.statistics import Paired, Summary
 from moist.reports.mode_tables import mode_text, table_3
@@ -49,13 +49,13 @@ MIXED = [[0.90, 0.95, 0.90], [0.91, 0.86, 0.90], [0.92, 0.93, 0.90]]
 
 @pytest.mark.parametrize(("test", "expected"), [(UP, "holds"), (DOWN, "does not hold"), (MIXED, "not settled")])
 def test_a_claim_holds_only_if_its_interval_is_clear_of_0(test: list[list[float]], expected: str) -> None:
-    found = compare_tables([table("t", variant("dense", test))], [0.01])
+    found = compare_results([table("t", variant("dense", test))], [0.01])
     assert verdicts(found)["MoDE is more accurate than MoE (dense gate, Table 3)"] == expected
 
 
 def test_alpha_is_chosen_on_validation_not_on_test() -> None:
     better_at_01 = [[0.5, 0.6, 0.7]] * 3
-    found = compare_tables([table("t", variant("dense", UP, validation=better_at_01))], [0.01, 0.1])
+    found = compare_results([table("t", variant("dense", UP, validation=better_at_01))], [0.01, 0.1])
     (choice,) = found.lines[0].choices
     assert choice.alpha == 0.1
     assert choice.mode.values == [0.91, 0.92, 0.93]
@@ -78,11 +78,11 @@ def test_one_run_settles_nothing_and_shows_no_interval() -> None:
 def test_only_the_papers_own_tables_are_held_against_its_figures() -> None:
     near = variant("dense", [[0.9380, 0.9525, 0.9525]] * 2)
     far = variant("single", [[0.9]] * 2, alphas=(0.0,), experts=1)
-    own = compare_tables([table("mfeat-karhunen", near, far)], [0.01])
+    own = compare_results([table("mfeat-karhunen", near, far)], [0.01])
     claim = next(claim for claim in own.claims if claim.claim.startswith("The means of Table 3"))
     assert claim.verdict == "does not hold"
     assert claim.here == "2 of 3 are; not mfeat-karhunen single (-3.88)"
-    part = compare_tables([table("isolet1", near, far)], [0.01])
+    part = compare_results([table("isolet1", near, far)], [0.01])
     assert not any(claim.claim.startswith("The means of Table 3") for claim in part.claims)
     assert part.lines[0].paper == "isolet"
     assert len(paper_cells(part.lines[0])) == 3
@@ -91,7 +91,7 @@ def test_only_the_papers_own_tables_are_held_against_its_figures() -> None:
 
 def test_more_experts_are_compared_with_fewer() -> None:
     few, many = variant("dense", UP), variant("dense", [[x + 0.01 for x in row] for row in UP], experts=8)
-    found = compare_tables([table("t", many, few)], [0.01])
+    found = compare_results([table("t", many, few)], [0.01])
     assert verdicts(found)["MoE gains from 8 experts over 2 (Table 7)"] == "holds"
     assert found.lines[0].of("dense").architecture.experts == 2  # type: ignore[union-attr]
     assert [choice.architecture.experts for choice in found.lines[0].dense] == [2, 8]
@@ -99,17 +99,17 @@ def test_more_experts_are_compared_with_fewer() -> None:
 
 def test_strength_and_narrow_vision_are_judged() -> None:
     test = [[0.90, 0.92, 0.60], [0.91, 0.93, 0.62], [0.92, 0.941, 0.61]]
-    found = compare_tables([table("t", variant("dense", test, (0.0, 0.01, 100.0), vision=(0.8, 0.6, 0.5)))], [0.01])
+    found = compare_results([table("t", variant("dense", test, (0.0, 0.01, 100.0), vision=(0.8, 0.6, 0.5)))], [0.01])
     said = verdicts(found)
     assert said["Too large an alpha (100) no longer helps (Fig 4, Table 6, t)"] == "holds"
     assert said["A wide range of alpha helps (Fig 4, t)"] == "not settled"
     assert said["Vision is narrow in MoE, and wider in MoDE (Fig 1, t)"] == "holds"
-    narrower = compare_tables([table("t", variant("dense", test, (0.0, 0.01, 100.0), vision=(0.8, 0.9, 0.5)))], [0.01])
+    narrower = compare_results([table("t", variant("dense", test, (0.0, 0.01, 100.0), vision=(0.8, 0.9, 0.5)))], [0.01])
     assert verdicts(narrower)["Vision is narrow in MoE, and wider in MoDE (Fig 1, t)"] == "does not hold"
 
 
 def test_table_3_shows_a_dash_where_nothing_was_trained() -> None:
-    shown = table_3(compare_tables([table("t", variant("dense", UP))], [0.01]))
+    shown = table_3(compare_results([table("t", variant("dense", UP))], [0.01]))
     assert shown.rows == [["t, here", "–", "91.00 ± 1.00", "93.03 ± 1.05", "+2.03 [+1.89, +2.18]", "0.01", *["–"] * 4]]
 
 
@@ -125,5 +125,5 @@ def test_table_3_shows_a_dash_where_nothing_was_trained() -> None:
 )
 def test_what_cannot_be_compared_is_said(tables: list[TableResults], candidates: list[float], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        compare_tables(tables, candidates)
+        compare_results(tables, candidates)
     assert said in str(caught.value)

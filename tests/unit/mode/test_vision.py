@@ -57,7 +57,7 @@ def test_alpha_is_chosen_on_validation_images_among_those_offered() -> None:
 
 def test_training_is_decided_by_its_seed() -> None:
     quick, data = SMALL.model_copy(update={"epochs": 1}), stripes(augmentation=Augmentation(1, flip=True))
-    first, again, other = (train_images(data, quick, 1.0, seed, CPU).state_dict() for seed in (3, 3, 4))
+    first, again, other = (train_images(data, quick, 1.0, seed, CPU)[0].state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
@@ -84,7 +84,7 @@ def test_resnet18_is_an_expert_with_the_papers_embedding() -> None:
 
 def test_distillation_draws_the_experts_embeddings_together() -> None:
     def apart(alpha: float) -> float:
-        model = train_images(stripes(), SMALL, alpha, 0, CPU)
+        model, _ = train_images(stripes(), SMALL, alpha, 0, CPU)
         images = Images(stripes(), stripes().test, CPU)
         with torch.no_grad():
             embeddings = model(images.view(torch.arange(60), 0))[1].expert_outputs

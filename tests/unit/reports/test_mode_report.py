@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from moist.mode.comparison import compare_tables
+from moist.mode.comparison import compare_results
 from moist.mode.probing import Probe, probe_experts
 from moist.mode.results import Architecture, NarrowVision, TableResults, VariantResults
 from moist.reports.mode_report import Run, mode_report
@@ -59,7 +59,7 @@ def table(name: str, classes: list[str], better: float) -> TableResults:
 
 
 def report(*tables: TableResults) -> str:
-    return mode_report(compare_tables(tables, [0.01, 0.1]), tables, [0.0, 0.01, 100.0], RUN)
+    return mode_report(compare_results(tables, [0.01, 0.1]), tables, [0.0, 0.01, 100.0], RUN)
 
 
 class Page(HTMLParser):
@@ -94,7 +94,7 @@ def test_hostile_names_are_shown_not_obeyed() -> None:
     found = table(HOSTILE, [HOSTILE, "b", "$x$"], 0.02)
     text = report(found)
     assert "<script>" not in text
-    assert "\x1b" not in text + mode_text(compare_tables([found], [0.01]), [found], [0.0])
+    assert "\x1b" not in text + mode_text(compare_results([found], [0.01]), [found], [0.0])
 
 
 def test_it_is_repeatable_and_free_of_nan() -> None:

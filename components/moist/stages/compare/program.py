@@ -1,9 +1,9 @@
-"""python -m moist.stages.compare.program --tables IN IN ... --metrics OUT --text OUT.md --report OUT.html"""
+"""python -m moist.stages.compare.program --tables IN ... --images IN ... --metrics OUT --text OUT --report OUT"""
 
 from pathlib import Path
 
-from moist.mode.comparison import Comparison, compare_tables
-from moist.mode.results import TableResults, read_results, write_results
+from moist.mode.comparison import Comparison, compare_results
+from moist.mode.results import ImageResults, TableResults, read_results, write_results
 from moist.reports.mode_report import Run, mode_report
 from moist.reports.mode_tables import mode_text
 from moist.runtime import provenance
@@ -12,12 +12,16 @@ from moist.runtime.contract import Metadata, main
 from moist.stages.compare.settings import STAGE, Settings
 
 
-def compare(settings: Settings, *, tables: list[Path], metrics: Path, text: Path, report: Path) -> Metadata:
-    """Compare all tables' results with the paper's and with each other."""
+def compare(
+    settings: Settings, *, tables: list[Path], images: list[Path], metrics: Path, text: Path, report: Path
+) -> Metadata:
+    """Compare the results on all tables and images with the paper's and with each other."""
     results = [read_results(TableResults, folder) for folder in tables]
-    comparison = compare_tables(results, settings.choose_from)
+    seen = [read_results(ImageResults, folder) for folder in images]
+    comparison = compare_results(results, settings.choose_from, seen)
     write_results(comparison, metrics)
     manifests = [read_manifest(folder, "tables") for folder in tables]
+    manifests += [read_manifest(folder, "images") for folder in images]
     run = Run(
         device=provenance.machine(),
         versions=manifests[0].versions,
@@ -37,6 +41,9 @@ def _shown(comparison: Comparison) -> dict[str, float]:
         for choice in line.choices:
             shown[f"{line.table} {choice.architecture.label} MoE"] = choice.moe.mean
             shown[f"{line.table} {choice.architecture.label} MoDE"] = choice.mode.mean
+    for seen in comparison.images:
+        for name, summary in (("single", seen.single), ("MoE", seen.moe), ("MoDE", seen.mode)):
+            shown[f"{seen.images} images {name}"] = summary.mean
     return shown
 
 

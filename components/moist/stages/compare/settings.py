@@ -4,7 +4,7 @@ import math
 
 from pydantic import Field, field_validator
 
-from moist.runtime.kinds import TABLE_RESULTS
+from moist.runtime.kinds import IMAGE_RESULTS, TABLE_RESULTS
 from moist.runtime.stage import Port, Stage, StageSettings
 
 
@@ -13,7 +13,7 @@ class Settings(StageSettings):
 
     candidates: str = Field(
         "0.01, 0.1",
-        description="distillation strengths among which validation chooses MoDE's, each above 0, divided by commas",
+        description="tables: strengths among which validation chooses MoDE's, each above 0, divided by commas",
     )
     shown: str = Field(
         "0, 0.01, 100", description="distillation strengths of Table 6 and Figs 1 and 3, divided by commas"
@@ -38,9 +38,12 @@ class Settings(StageSettings):
 
 STAGE = Stage(
     name="compare",
-    summary="Lay what was measured on all tables beside the MoDE paper: tables, differences, plots, what holds.",
+    summary="Lay what was measured on tables and images beside the MoDE paper: tables, differences, plots, what holds.",
     settings=Settings,
-    inputs={"tables": Port(TABLE_RESULTS.kind, "Metrics", "the results of each table", many=True)},
+    inputs={
+        "tables": Port(TABLE_RESULTS.kind, "Metrics", "the results of each table", many=True),
+        "images": Port(IMAGE_RESULTS.kind, "Metrics", "the results of each image data set", optional=True, many=True),
+    },
     outputs={
         "metrics": Port("comparison", "Metrics", "every figure of the tables"),
         "text": Port("tables", "Markdown", "the tables as text"),
