@@ -9,7 +9,7 @@ from conftest import ROOT, run_command
 from moist.errors import InputError
 from moist.mode.table_mixtures import TableModel
 from moist.mode.table_training import TableTraining
-from moist.pipelines.mode import PRESETS, mode_pipeline, preset_arguments, variant
+from moist.pipelines.mode import PRESETS, image_set, mode_pipeline, preset_arguments, variant
 from moist.pipelines.mode_command import without_choice
 from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
@@ -32,15 +32,20 @@ def test_the_compiled_pipeline_is_the_golden_one(tmp_path: Path) -> None:
 
 
 def test_each_table_and_variant_is_planned_with_its_own_settings() -> None:
-    given = arguments(tables=["a.csv", "b.csv"], variants=[variant("single", "0"), variant("dense-4", "0, 1")], runs=3)
+    pictures = [image_set("digits"), image_set("mnist", "/data/mnist")]
+    mixtures = [variant("single", "0"), variant("dense-4", "0, 1")]
+    given = arguments(tables=["a.csv", "b.csv"], variants=mixtures, images=pictures, runs=3, image_runs=4)
     planned = {task.name: task.values for task in planned_tasks(mode_pipeline(), given)}
     assert set(planned) == {
         *("prepare-table-0", "prepare-table-1", "probe-experts-0", "probe-experts-1", "compare"),
         *("train-mixture-0-0", "train-mixture-0-1", "train-mixture-1-0", "train-mixture-1-1"),
+        *("prepare-data-0", "prepare-data-1", "train-vision-mixture-0", "train-vision-mixture-1"),
     }
     assert planned["prepare-table-1"]["source"] == "b.csv"
     assert (planned["train-mixture-1-1"]["model"], planned["train-mixture-1-1"]["alphas"]) == ("dense-4", "0, 1")
     assert planned["train-mixture-1-0"]["runs"] == 3
+    assert (planned["prepare-data-1"]["name"], planned["prepare-data-1"]["source"]) == ("mnist", "/data/mnist")
+    assert planned["train-vision-mixture-1"]["runs"] == 4
 
 
 def test_names_of_iterations_differ_and_others_stay() -> None:
@@ -65,6 +70,8 @@ def test_presets_are_allowed(preset: str) -> None:
         ({"variants": [variant("dense-2", "0, 0.0")]}, "one is there twice"),
         ({"variants": [variant("single", "0, 1")]}, "it has no peers"),
         ({"candidates": "nan"}, "Setting candidates='nan' is not allowed"),
+        ({"image_alphas": "0, 1"}, "Setting alphas='0, 1' is not allowed: each must be a number above 0"),
+        ({"image_network": "vgg"}, "Setting network='vgg' is not allowed"),
         ({"tables": ["digits", ""]}, "Setting source='' is not allowed"),
     ],
 )

@@ -14,6 +14,7 @@ from moist.runtime.local_store import store
 from moist.runtime.store import Store
 
 TASKS = {
+    *("prepare-data-0", "train-vision-mixture-0"),
     *("prepare-table-0", "train-mixture-0-0", "train-mixture-0-1", "train-mixture-0-2", "probe-experts-0"),
     "compare",
 }
@@ -73,7 +74,7 @@ def test_iterations_keep_their_artifacts_apart(mode_run: FinishedRun, artifacts:
     assert isinstance(taken, list)
     # In the order of the loop, whichever iteration ended first.
     assert [record.digest for record in taken] == [manifests[name].digest for name in sorted(manifests)]
-    assert "[6/6] compare" in mode_run.stderr
+    assert "[8/8] compare" in mode_run.stderr
 
 
 def test_the_figures_are_those_of_the_variants(comparison: Comparison, results: TableResults) -> None:
@@ -98,7 +99,7 @@ def test_unchanged_iterations_are_reused_and_one_changed_is_not(mode_run: Finish
     assert again.stdout.split("Report:")[0] == mode_run.stdout.split("Report:")[0]
     variants = [{"model": "single", "alphas": "0", "narrow_vision": "skip"}]
     fewer = run_command(*OPTIONS, "--home", str(mode_run.home), "--variants", json.dumps(variants))
-    assert finished(mode_run.home, fewer).stderr.count("unchanged, taken from") == 2
+    assert finished(mode_run.home, fewer).stderr.count("unchanged, taken from") == 4
 
 
 def test_a_table_that_is_not_there_ends_the_run_with_one_sentence(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from typing import Literal
 import pytest
 from moist.errors import InputError
 from moist.mode.comparison import Comparison, compare_results, over_tables, paper_cells, points, verdict
-from moist.mode.results import Architecture, NarrowVision, TableResults, VariantResults
+from moist.mode.results import Architecture, ImageResults, NarrowVision, TableResults, VariantResults
 from moist.mode.statistics import Paired, Summary
-from moist.reports.mode_tables import mode_text, table_3
+from moist.reports.mode_tables import mode_text, strengths_5, table_3, table_5
 
 
 def variant(
@@ -36,6 +36,28 @@ def variant(
 
 def table(name: str, *variants: VariantResults) -> TableResults:
     return TableResults(table=name, rows=100, features=4, classes=["a", "b"], notes=[], variants=list(variants))
+
+
+def pictures(name: str, single: list[float], test: list[list[float]], validation: list[list[float]]) -> ImageResults:
+    """One accuracy for each seed (row) and alpha: 0, 0.1 and 10."""
+    return ImageResults(
+        images=name,
+        classes=10,
+        shape=(28, 28, 1),
+        train=100,
+        validation_images=10,
+        test_images=10,
+        split="",
+        augmentation="none",
+        training={"network": "cnn", "epochs": 1},
+        seeds=list(range(len(test))),
+        alphas=[0.0, 0.1, 10.0],
+        single=single,
+        test=test,
+        validation=[[*row] for row in validation],
+        probes=[],
+        seconds=1.0,
+    )
 
 
 def verdicts(comparison: Comparison) -> dict[str, str]:
@@ -119,7 +141,7 @@ def test_table_3_shows_a_dash_where_nothing_was_trained() -> None:
         ([], [0.01], "give at least one"),
         ([table("t", variant("dense", UP)), table("t", variant("dense", UP))], [0.01], "each once"),
         ([table("t", variant("dense", UP)), table("u", variant("dense", UP[:2]))], [0.01], "different seeds"),
-        ([table("t", variant("dense", UP))], [5.0], "none of the alphas to choose from (5)"),
+        ([table("t", variant("dense", UP))], [5.0], "none of those to choose from (5)"),
         ([table("t", variant("dense", UP, (1.0, 0.01, 0.1)))], [0.01], "was not trained with alpha 0"),
     ],
 )
@@ -127,3 +149,37 @@ def test_what_cannot_be_compared_is_said(tables: list[TableResults], candidates:
     with pytest.raises(InputError) as caught:
         compare_results(tables, candidates)
     assert said in str(caught.value)
+
+
+def test_images_are_compared_at_the_strength_that_validation_prefers() -> None:
+    found = pictures("mnist", [0.97, 0.975, 0.98], UP, validation=[[0.9, 0.5, 0.6]] * 3)
+    comparison = compare_results([table("t", variant("dense", UP))], [0.01], [found])
+    (line,) = comparison.images
+    assert (line.alpha, line.mode.values) == (10.0, [row[2] for row in UP])
+    assert line.difference == Paired.of(line.mode.values, line.moe.values)
+    assert [strength.alpha for strength in line.strengths] == [0.0, 0.1, 10.0]
+    judged = verdicts(comparison)
+    assert judged["MoDE is more accurate than MoE (images, Table 5)"] == "holds"
+    assert judged["MoDE is more accurate than one network alone (images, Table 5)"] == "does not hold"
+    five, strengths = table_5(comparison), strengths_5(comparison)
+    assert five is not None
+    assert strengths is not None
+    assert [row[0] for row in five.rows] == ["mnist, here", "mnist, paper"]
+    assert five.rows[0][1:4] == ["97.50 ± 0.50", "91.00 ± 1.00", "92.00 ± 1.00"]
+    assert five.rows[1][1:4] == ["98.89", "98.86", "99.18"]
+    assert strengths.headings == ["images", "α = 0.1", "α = 10"]
+    text = mode_text(comparison, [table("t", variant("dense", UP))], [0.0])
+    assert "## Table 5: images" in text
+    assert "# MoDE on t, mnist" in text
+
+
+def test_an_image_data_set_given_twice_is_refused() -> None:
+    found = pictures("mnist", [0.9], [[0.9, 0.9, 0.9]], [[0.9, 0.9, 0.9]])
+    with pytest.raises(InputError, match="mnist, mnist: give each once"):
+        compare_results([table("t", variant("dense", UP))], [0.01], [found, found])
+
+
+def test_without_images_nothing_is_said_of_them() -> None:
+    comparison = compare_results([table("t", variant("dense", UP))], [0.01])
+    assert (comparison.images, table_5(comparison), strengths_5(comparison)) == ([], None, None)
+    assert not any("Table 5" in claim.claim for claim in comparison.claims)

@@ -1,10 +1,13 @@
 """C-DMoE: shapes, where the experts are, that it learns, how alpha is chosen, that probes are of the same network."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from moist.data.dataset import Augmentation, ImageDataset, Split, build
-from moist.errors import DivergedError, InputError
+from moist.errors import DamagedArtifactError, DivergedError, InputError
+from moist.mode.image_storage import ImageModel, load_image_mixture, save_image_mixture
 from moist.mode.results import best_alpha
 from moist.mode.vision import VisionTraining, build_image_mixture, probe_images, train_images
 from moist.mode.vision_experiment import table_5
@@ -114,3 +117,19 @@ def test_settings_that_cannot_be_used() -> None:
         train_images(stripes(), SMALL, float("nan"), 0, CPU)
     with pytest.raises(DivergedError, match=r"Seed 0 with alpha 1e\+30: The loss became"):
         train_images(stripes(), SMALL.model_copy(update={"learning_rate": 1e20}), 1e30, 0, CPU)
+
+
+def test_a_saved_mixture_answers_as_before(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, data = build_image_mixture(SMALL, (8, 8, 1), 3).eval(), stripes()
+    description = ImageModel(
+        training=SMALL, shape=data.shape, classes=data.classes, mean=data.mean, std=data.std, alpha=0.1, seed=0
+    )
+    save_image_mixture(model, description, tmp_path / "mixture")
+    again, said = load_image_mixture(tmp_path / "mixture")
+    assert said == description
+    assert probe_images(again, data, data.test, said.training) == probe_images(model, data, data.test, SMALL)
+    weights = tmp_path / "mixture" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(DamagedArtifactError, match="does not hold a mixture for images"):
+        load_image_mixture(tmp_path / "mixture")
