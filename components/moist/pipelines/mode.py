@@ -28,8 +28,8 @@ def variant(model: str, alphas: str = TWO, narrow_vision: str = "skip") -> dict[
 
 
 def image_set(name: str, source: str = "bundled") -> dict[str, str]:
-    """One item of the loop over image data sets, as prepare_data takes it."""
-    return {"name": name, "source": source}
+    """One item of the loop over image data sets, as prepare_data takes it; a field `name` would be kfp's own."""
+    return {"dataset": name, "source": source}
 
 
 VARIANTS = [
@@ -151,7 +151,7 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
             on_cpu(probed, "Probe experts")
         with dsl.ParallelFor(items=images, name="images") as pictures:
             data = prepare_data(
-                name=pictures.name,
+                name=pictures.dataset,
                 source=pictures.source,
                 seed=seed,
                 train_limit=image_train_limit,

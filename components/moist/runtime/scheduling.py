@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfp import kubernetes
+from kfp.dsl.pipeline_channel import PipelineParameterChannel
 
 from moist.runtime.contract import CHECKPOINTS
 from moist.runtime.processes import PROCESSES
@@ -40,6 +41,9 @@ def on_gpu(task: Any, name: str, training: Training) -> Any:
     _common(task, name, timeout_seconds=24 * 3600)
     task.set_cpu_limit(training.cpu).set_memory_limit(training.memory)
     task.set_accelerator_type(training.gpu_type).set_accelerator_limit(training.gpu_count)
+    # kfp passes what sizes a task into a loop only if the task says that it takes it.
+    sizes = (training.gpu_type, training.gpu_count, training.cpu, training.memory)
+    task.register_pipeline_channels([size for size in sizes if isinstance(size, PipelineParameterChannel)])
     kubernetes.add_node_selector_json(task, training.node_selector)
     kubernetes.add_toleration_json(task, training.tolerations)
     kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit="2Gi")
