@@ -13,6 +13,7 @@ from moist.runtime.scheduling import Training, on_cpu, on_gpu
 from moist.stages.cluster_logits.component import cluster_logits
 from moist.stages.distill_student.component import distill_student
 from moist.stages.evaluate.component import evaluate
+from moist.stages.export.component import export
 from moist.stages.prepare_data.component import prepare_data
 from moist.stages.pretrain_router.component import pretrain_router
 from moist.stages.train_jointly.component import train_jointly
@@ -105,6 +106,10 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
             )
             on_gpu(mixture, f"Train jointly ({router} router)", training)
             mixtures[f"mixture{suffix}"] = mixture.outputs["mixture"]
+
+        # The first router's mixture, for serving: its check runs where runtimes do, on the CPU.
+        served = export(mixture=mixtures["mixture"], **images_of)
+        on_cpu(served, "Export to ONNX")
 
         # The conceptual 100% router knows the label: an upper bound, with a clustering of its own.
         oracle_groups = named(cluster_logits, "cluster_oracle")(k=oracle_k, seed=seed, logits=taught.outputs["logits"])

@@ -42,7 +42,7 @@ def test_kfp_loads_it_and_gpus_are_asked_for_as_text() -> None:
     slim = {name for name, executor in executors.items() if "slim" in executor["container"]["image"]}
     assert slim == {"exec-prepare-data", "exec-cluster-logits", "exec-cluster-oracle"}
     for name, executor in executors.items():
-        assert ("accelerator" in executor["container"]["resources"]) == (name not in slim)
+        assert ("accelerator" in executor["container"]["resources"]) == (name not in slim | {"exec-export"})
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     for name in ("gpu_count", "gpu_type", "train_cpu", "train_memory"):
         assert parameters[name]["parameterType"] == "STRING"

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import moist
 
-LIBRARIES = ("torch", "torchvision", "numpy", "scikit-learn", "fvcore", "safetensors")
+LIBRARIES = (
+    *("torch", "torchvision", "numpy", "scikit-learn", "fvcore", "safetensors"),
+    *("onnx", "onnxscript", "onnxruntime", "openvino"),
+)
 
 
 @functools.cache

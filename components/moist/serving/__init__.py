@@ -1,0 +1,1 @@
+"""The mixture as one file for inference runtimes: writing it, running it, and checking it against PyTorch."""

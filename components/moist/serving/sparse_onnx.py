@@ -1,0 +1,239 @@
+"""A mixture as one ONNX model with sparse dispatch: each image runs the router and only the student it chooses."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from moist.data.batches import normalise
+from moist.errors import InputError, MoistError
+from moist.models.mixture import Mixture
+
+OPSET = 20
+IR_VERSION = 10
+"""Of ONNX 1.16; newer ones would lock out runtimes that can do all that the model needs."""
+
+IMAGES, LOGITS, STUDENT, ROUTER_LOGITS = "images", "logits", "student", "router_logits"
+
+
+def sparse_model(
+    mixture: Mixture,
+    shape: tuple[int, int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    metadata: Mapping[str, str],
+) -> onnx.ModelProto:
+    """The mixture as ONNX; the same mixture and metadata give the same bytes.
+
+    Takes `images`, uint8 (B, height, width, channels), 0-255, of any B >= 1: the model normalises them with `mean` and
+    `std` itself. Gives `logits`, float32 (B, classes); `student`, int64 (B,), which student each image was sent to; and
+    `router_logits`, float32 (B, students). `shape` is height, width, channels.
+
+    Raises:
+        InputError: the mixture has no router.
+        MoistError: the students cannot be told apart in what PyTorch exported.
+    """
+    if mixture.router is None:
+        raise InputError(
+            "A mixture that routes by the label (routing=oracle) is an upper bound and cannot serve images whose label "
+            "nobody knows; export one that has a router."
+        )
+    names = [f"student_{student}_logits" for student in range(len(mixture.students))]
+    dense = _exported(_Dense(mixture, mean, std), shape, [ROUTER_LOGITS, *names])
+    model = _dispatched(dense, names, classes=len(mixture.student_of_class))
+    model.producer_name = "moist"
+    for name, text in metadata.items():
+        model.metadata_props.add(key=name, value=text)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise MoistError(f"The exported model is not valid ONNX; this is an error in the export: {error}") from error
+    return model
+
+
+def classes_of(model: onnx.ModelProto) -> list[str]:
+    """The class names that `metadata` gave the model, as JSON under `classes`."""
+    names: list[str] = json.loads({entry.key: entry.value for entry in model.metadata_props}["classes"])
+    return names
+
+
+class _Dense(nn.Module):
+    """Router and every student on every image, each an output of its own."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mixture: Mixture, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.mixture = mixture
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        pixels = normalise(images.permute(0, 3, 1, 2), self.mean, self.std)
+        return self.mixture.route(pixels), *(student(pixels) for student in self.mixture.students)
+
+
+def _exported(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
+    """What PyTorch's exporter makes of a network of uint8 images, less the traces that it leaves of this machine."""
+    # Two images: the exporter would take one for a constant.
+    example = torch.zeros(2, *shape, dtype=torch.uint8)
+    fused = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no such operator
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[IMAGES],
+            output_names=outputs,
+            opset_version=OPSET,
+            verbose=False,
+        )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    if program is None:
+        raise MoistError("PyTorch exported nothing; this is an error in the export.")
+    model = program.model_proto
+    graph = model.graph
+    for described in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del described.metadata_props[:]
+    return model
+
+
+def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int) -> onnx.ModelProto:
+    """The dense model with what only one student needs moved into a branch that runs on the images sent to it.
+
+    Whatever router and students share, normalising for one, runs once for the whole batch.
+    """
+    graph = dense.graph
+    nodes = list(graph.node)
+    needed = {name: _ancestors(nodes, name) for name in (ROUTER_LOGITS, *students)}
+    own = {
+        name: needed[name].difference(*(indices for other, indices in needed.items() if other != name))
+        for name in students
+    }
+    branch_of = {index: name for name in students for index in own[name]}
+    common = [node for index, node in enumerate(nodes) if index not in branch_of]
+    batched = _float_batches(dense, common)
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    uses = _users(nodes, branch_of)
+
+    main = [
+        *common,
+        helper.make_node("ArgMax", [ROUTER_LOGITS], [STUDENT], axis=1, keepdims=0),
+        helper.make_node("Shape", [STUDENT], ["batch_size"]),
+        helper.make_node("Concat", ["batch_size", "class_count"], ["logits_shape"], axis=0),
+        helper.make_node("ConstantOfShape", ["logits_shape"], ["logits_before_0"]),
+    ]
+    constants = [numpy_helper.from_array(np.array([classes]), "class_count")]
+    for number, name in enumerate(students):
+        body = [nodes[index] for index in sorted(own[name])]
+        weights = [tensor for key, tensor in initializers.items() if uses[key] == {name}]
+        constants.append(numpy_helper.from_array(np.array(number), f"number_{number}"))
+        main += _branch(number, name, body, weights, batched, set(initializers), classes)
+    main.append(helper.make_node("Identity", [f"logits_before_{len(students)}"], [LOGITS]))
+    shared = [tensor for key, tensor in initializers.items() if None in uses[key] or len(uses[key]) > 1]
+    router_logits = next(output for output in graph.output if output.name == ROUTER_LOGITS)
+    outputs = [
+        helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", classes]),
+        helper.make_tensor_value_info(STUDENT, TensorProto.INT64, ["batch"]),
+        router_logits,
+    ]
+    return helper.make_model(
+        helper.make_graph(main, "mixture", list(graph.input), outputs, [*shared, *constants]),
+        opset_imports=dense.opset_import,
+        ir_version=IR_VERSION,
+    )
+
+
+def _branch(
+    number: int,
+    output: str,
+    body: list[onnx.NodeProto],
+    weights: list[onnx.TensorProto],
+    batched: set[str],
+    initializers: set[str],
+    classes: int,
+) -> list[onnx.NodeProto]:
+    """Nodes that put one student's logits where its images are, and skip the student if it has none.
+
+    An `If` a student: the measured alternative without it, which runs students on empty shares, is slower and not
+    every runtime takes it.
+    """
+    mask, before = f"is_sent_to_{number}", f"logits_before_{number}"
+    made = {name for node in body for name in node.output}
+    crossing = sorted({name for node in body for name in node.input if name} - made - initializers)
+    if not set(crossing) <= batched:
+        raise MoistError(
+            f"Student {number} shares {', '.join(sorted(set(crossing) - batched))} with other parts of the mixture, "
+            "which has no row for each image; this is an error in the export."
+        )
+    share = {name: f"{name}_of_{number}" for name in crossing}
+    inner = [helper.make_node("Compress", [name, mask], [part], axis=0) for name, part in share.items()]
+    for node in body:
+        moved = onnx.NodeProto()
+        moved.CopyFrom(node)
+        moved.input[:] = [share.get(name, name) for name in node.input]
+        inner.append(moved)
+    rows, done, skipped = f"rows_{number}", f"logits_with_{number}", f"logits_without_{number}"
+    inner += [
+        helper.make_node("NonZero", [mask], [f"columns_{number}"]),
+        helper.make_node("Transpose", [f"columns_{number}"], [rows], perm=[1, 0]),
+        helper.make_node("ScatterND", [before, rows, output], [done]),
+    ]
+    info = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", classes]) for name in (done, skipped)
+    }
+    runs = helper.make_graph(inner, f"student_{number}", [], [info[done]], weights)
+    rests = helper.make_graph(
+        [helper.make_node("Identity", [before], [skipped])], f"without_student_{number}", [], [info[skipped]]
+    )
+    as_number, highest, used = f"{mask}_as_number", f"{mask}_highest", f"student_{number}_is_used"
+    return [
+        helper.make_node("Equal", [STUDENT, f"number_{number}"], [mask]),
+        helper.make_node("Cast", [mask], [as_number], to=TensorProto.INT32),
+        helper.make_node("ReduceMax", [as_number], [highest], keepdims=0),
+        helper.make_node("Cast", [highest], [used], to=TensorProto.BOOL),
+        helper.make_node("If", [used], [f"logits_before_{number + 1}"], then_branch=runs, else_branch=rests),
+    ]
+
+
+def _ancestors(nodes: list[onnx.NodeProto], output: str) -> set[int]:
+    """Indices of the nodes that a value needs."""
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output}
+    found: set[int] = set()
+    wanted = [output]
+    while wanted:
+        index = maker.get(wanted.pop())
+        if index is not None and index not in found:
+            found.add(index)
+            wanted += nodes[index].input
+    return found
+
+
+def _users(nodes: list[onnx.NodeProto], branch_of: Mapping[int, str]) -> dict[str, set[str | None]]:
+    """The branches (None: the common part) in which each value is used."""
+    users: dict[str, set[str | None]] = {}
+    for index, node in enumerate(nodes):
+        for name in node.input:
+            users.setdefault(name, set()).add(branch_of.get(index))
+    return users
+
+
+def _float_batches(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> set[str]:
+    """What `nodes` make that is float and has one row an image: of these, a student can be given its share."""
+    made = {name for node in nodes for name in node.output}
+    return {
+        info.name
+        for info in onnx.shape_inference.infer_shapes(model).graph.value_info
+        if info.name in made
+        and info.type.tensor_type.elem_type == TensorProto.FLOAT
+        and info.type.tensor_type.shape.dim
+        and info.type.tensor_type.shape.dim[0].dim_param == "batch"
+    }
