@@ -43,7 +43,7 @@ def sparse_model(
             "nobody knows; export one that has a router."
         )
     names = [f"student_{student}_logits" for student in range(len(mixture.students))]
-    dense = _exported(_Dense(mixture, mean, std), shape, [ROUTER_LOGITS, *names])
+    dense = _exported(_Dense(mixture, mixture.router, mean, std), shape, [ROUTER_LOGITS, *names])
     model = _dispatched(dense, names, classes=len(mixture.student_of_class))
     model.producer_name = "moist"
     for name, text in metadata.items():
@@ -67,15 +67,17 @@ class _Dense(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mixture: Mixture, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, mixture: Mixture, router: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.mixture = mixture
+        self.router = router
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = normalise(images.permute(0, 3, 1, 2), self.mean, self.std)
-        return self.mixture.route(pixels), *(student(pixels) for student in self.mixture.students)
+        features = self.mixture.features(pixels)
+        return self.router(features), *(student(features) for student in self.mixture.students)
 
 
 def _exported(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
@@ -109,7 +111,7 @@ def _exported(network: nn.Module, shape: tuple[int, int, int], outputs: list[str
 def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int) -> onnx.ModelProto:
     """The dense model with what only one student needs moved into a branch that runs on the images sent to it.
 
-    Whatever router and students share, normalising for one, runs once for the whole batch.
+    Whatever router and students share, normalising and a shared trunk, runs once for the whole batch.
     """
     graph = dense.graph
     nodes = list(graph.node)
