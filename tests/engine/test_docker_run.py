@@ -22,7 +22,7 @@ from moist.runtime.store import ENDPOINT_VARIABLES, Store
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 NotFound = pytest.importorskip("docker.errors").NotFound
-TASKS = 11
+TASKS = 12
 
 
 @dataclass

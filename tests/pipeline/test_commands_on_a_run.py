@@ -44,7 +44,7 @@ def test_the_lineage_of_a_run_is_whole(smoke_run: FinishedRun, tmp_path: Path) -
     page = tmp_path / "lineage.html"
     done = run_command("lineage", smoke_run.id, "--home", str(smoke_run.home), "--html", str(page))
     assert done.returncode == 0, done.stdout
-    assert "11 tasks" in done.stdout
+    assert "12 tasks" in done.stdout
     assert "Nothing is stale, damaged or missing." in done.stdout
     for task in ("prepare-data", "train-teacher", "pretrain-router", "control-same-cost", "evaluate"):
         assert f">{task}<" in page.read_text()
@@ -83,7 +83,10 @@ def test_train_jointly_again_reruns_what_depends_on_it(smoke_run: FinishedRun) -
     arguments = ("--from", smoke_run.id, "--set", "others_weight=0.5", "--downstream")
     done = run_command("rerun", "train_jointly", *arguments, *home)
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"^\[.*", done.stderr, re.MULTILINE) == ["[1/2] train-jointly", "[2/2] evaluate"]
+    started = re.findall(r"^\[(\d/3)\] (.*)", done.stderr, re.MULTILINE)
+    assert [number for number, _ in started] == ["1/3", "2/3", "3/3"]
+    assert started[0][1] == "train-jointly"
+    assert {task for _, task in started} == {"train-jointly", "export", "evaluate"}
     with store(smoke_run.home / "store") as environment:
         found = Store.of(environment)
         again, first = read_run(found, "latest"), read_run(found, smoke_run.id)

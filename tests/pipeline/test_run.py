@@ -23,6 +23,7 @@ STAGES = (
     "distill_student",
     "pretrain_router",
     "train_jointly",
+    "export",
     "evaluate",
 )
 TASKS = {
@@ -32,6 +33,7 @@ TASKS = {
     "distill-student",
     "pretrain-router",
     "train-jointly",
+    "export",
     "cluster-oracle",
     "train-oracle",
     "control-same-budget",
@@ -211,6 +213,7 @@ def test_every_stage_alone_on_paths_and_on_uris_gives_the_bytes_of_the_dag(
         ("train-jointly", "train_jointly",
          {"dataset": "prepare-data/dataset", "logits": "train-teacher/logits", "student": "distill-student/student",
           "router": "pretrain-router/router", "clusters": "cluster-logits/clusters"}, {"epochs": epochs["joint"]}),
+        ("export", "export", {"dataset": "prepare-data/dataset", "mixture": "train-jointly/mixture"}, {}),
         ("control-same-cost", "distill_student",
          {"dataset": "prepare-data/dataset", "logits": "train-teacher/logits", "clusters": "cluster-logits/clusters"},
          {**control, "control": "same_cost"}),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from moist.errors import MoistError
-from moist.serving.sparse_onnx import IMAGES, LOGITS, STUDENT
+from moist.serving.choices import IMAGES, LOGITS, STUDENT
 
 Images = npt.NDArray[np.uint8]
 

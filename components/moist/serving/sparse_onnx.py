@@ -1,23 +1,35 @@
 """A mixture as one ONNX model with sparse dispatch: each image runs the router and only the student it chooses."""
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from moist.data.batches import normalise
 from moist.errors import InputError, MoistError
 from moist.models.mixture import Mixture
+from moist.models.routers import Router
+from moist.serving.choices import (
+    BATCH_SIZE,
+    FIRST_AXIS,
+    IMAGES,
+    LOGITS,
+    PLACES,
+    ROUTER_LOGITS,
+    SENT_TO,
+    STUDENT,
+    both_choices,
+    constants,
+    first_choices,
+    merged_answers,
+)
 
 OPSET = 20
 IR_VERSION = 10
 """Of ONNX 1.16; newer ones would lock out runtimes that can do all that the model needs."""
-
-IMAGES, LOGITS, STUDENT, ROUTER_LOGITS = "images", "logits", "student", "router_logits"
 
 
 def sparse_model(
@@ -44,7 +56,7 @@ def sparse_model(
         )
     names = [f"student_{student}_logits" for student in range(len(mixture.students))]
     dense = _exported(_Dense(mixture, mixture.router, mean, std), shape, [ROUTER_LOGITS, *names])
-    model = _dispatched(dense, names, classes=len(mixture.student_of_class))
+    model = _dispatched(dense, names, len(mixture.student_of_class), mixture)
     model.producer_name = "moist"
     for name, text in metadata.items():
         model.metadata_props.add(key=name, value=text)
@@ -53,12 +65,6 @@ def sparse_model(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise MoistError(f"The exported model is not valid ONNX; this is an error in the export: {error}") from error
     return model
-
-
-def classes_of(model: onnx.ModelProto) -> list[str]:
-    """The class names that `metadata` gave the model, as JSON under `classes`."""
-    names: list[str] = json.loads({entry.key: entry.value for entry in model.metadata_props}["classes"])
-    return names
 
 
 class _Dense(nn.Module):
@@ -108,7 +114,7 @@ def _exported(network: nn.Module, shape: tuple[int, int, int], outputs: list[str
     return model
 
 
-def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int) -> onnx.ModelProto:
+def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixture: Mixture) -> onnx.ModelProto:
     """The dense model with what only one student needs moved into a branch that runs on the images sent to it.
 
     Whatever router and students share, normalising and a shared trunk, runs once for the whole batch.
@@ -122,24 +128,22 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int) -> on
     }
     branch_of = {index: name for name in students for index in own[name]}
     common = [node for index, node in enumerate(nodes) if index not in branch_of]
-    batched = _float_batches(dense, common)
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     uses = _users(nodes, branch_of)
+    with_second = mixture.second_below > 0 and len(students) > 1
+    branches = _Branches(_float_batches(dense, common), set(initializers), classes, with_second)
 
-    main = [
-        *common,
-        helper.make_node("ArgMax", [ROUTER_LOGITS], [STUDENT], axis=1, keepdims=0),
-        helper.make_node("Shape", [STUDENT], ["batch_size"]),
-        helper.make_node("Concat", ["batch_size", "class_count"], ["logits_shape"], axis=0),
-        helper.make_node("ConstantOfShape", ["logits_shape"], ["logits_before_0"]),
-    ]
-    constants = [numpy_helper.from_array(np.array([classes]), "class_count")]
+    main = [*common, *constants(classes)]
+    if with_second and isinstance(mixture.router, Router):
+        main += both_choices(float(mixture.router.temperature), mixture.second_below)
+    else:
+        main += first_choices()
+    main.append(helper.make_node("ConstantOfShape", [PLACES], [branches.answers(0)]))
     for number, name in enumerate(students):
-        body = [nodes[index] for index in sorted(own[name])]
         weights = [tensor for key, tensor in initializers.items() if uses[key] == {name}]
-        constants.append(numpy_helper.from_array(np.array(number), f"number_{number}"))
-        main += _branch(number, name, body, weights, batched, set(initializers), classes)
-    main.append(helper.make_node("Identity", [f"logits_before_{len(students)}"], [LOGITS]))
+        main += branches.branch(number, name, [nodes[index] for index in sorted(own[name])], weights)
+    answers = branches.answers(len(students))
+    main += merged_answers(answers, classes) if with_second else [helper.make_node("Identity", [answers], [LOGITS])]
     shared = [tensor for key, tensor in initializers.items() if None in uses[key] or len(uses[key]) > 1]
     router_logits = next(output for output in graph.output if output.name == ROUTER_LOGITS)
     outputs = [
@@ -148,62 +152,74 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int) -> on
         router_logits,
     ]
     return helper.make_model(
-        helper.make_graph(main, "mixture", list(graph.input), outputs, [*shared, *constants]),
+        helper.make_graph(main, "mixture", list(graph.input), outputs, shared),
         opset_imports=dense.opset_import,
         ir_version=IR_VERSION,
     )
 
 
-def _branch(
-    number: int,
-    output: str,
-    body: list[onnx.NodeProto],
-    weights: list[onnx.TensorProto],
-    batched: set[str],
-    initializers: set[str],
-    classes: int,
-) -> list[onnx.NodeProto]:
-    """Nodes that put one student's logits where its images are, and skip the student if it has none.
+@dataclass(frozen=True)
+class _Branches:
+    """What the students' branches have in common.
 
-    An `If` a student: the measured alternative without it, which runs students on empty shares, is slower and not
-    every runtime takes it.
+    `batched` and `initializers` are the values outside of them that they may use.
     """
-    mask, before = f"is_sent_to_{number}", f"logits_before_{number}"
-    made = {name for node in body for name in node.output}
-    crossing = sorted({name for node in body for name in node.input if name} - made - initializers)
-    if not set(crossing) <= batched:
-        raise MoistError(
-            f"Student {number} shares {', '.join(sorted(set(crossing) - batched))} with other parts of the mixture, "
-            "which has no row for each image; this is an error in the export."
+
+    batched: set[str]
+    initializers: set[str]
+    classes: int
+    with_second: bool
+
+    def answers(self, number: int) -> str:
+        """The value that holds the logits of the students before this one."""
+        return f"answers_before_{number}"
+
+    def branch(
+        self, number: int, output: str, body: list[onnx.NodeProto], weights: list[onnx.TensorProto]
+    ) -> list[onnx.NodeProto]:
+        """Nodes that put one student's logits where its images are, and skip the student if it has none."""
+        mask, before = f"is_sent_to_{number}", self.answers(number)
+        made = {name for node in body for name in node.output}
+        crossing = sorted({name for node in body for name in node.input if name} - made - self.initializers)
+        if not set(crossing) <= self.batched:
+            raise MoistError(
+                f"Student {number} shares {', '.join(sorted(set(crossing) - self.batched))} with other parts of the "
+                "mixture, which has no row for each image; this is an error in the export."
+            )
+        columns, rows, images = f"columns_{number}", f"rows_{number}", f"images_{number}"
+        places = f"places_{number}" if self.with_second else images
+        inner = [
+            helper.make_node("NonZero", [mask], [columns]),
+            helper.make_node("Transpose", [columns], [rows], perm=[1, 0]),
+            helper.make_node("Squeeze", [columns, FIRST_AXIS], [places]),
+        ]
+        if self.with_second:  # the second choices of the batch come after its first ones
+            inner.append(helper.make_node("Mod", [places, BATCH_SIZE], [images]))
+        share = {name: f"{name}_of_{number}" for name in crossing}
+        inner += [helper.make_node("Gather", [name, images], [part], axis=0) for name, part in share.items()]
+        for node in body:
+            moved = onnx.NodeProto()
+            moved.CopyFrom(node)
+            moved.input[:] = [share.get(name, name) for name in node.input]
+            inner.append(moved)
+        done, skipped = f"answers_with_{number}", f"answers_without_{number}"
+        inner.append(helper.make_node("ScatterND", [before, rows, output], [done]))
+        # No name for the number of rows: first and second choices together have more than the batch.
+        shape = [None, self.classes]
+        info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in (done, skipped)}
+        runs = helper.make_graph(inner, f"student_{number}", [], [info[done]], weights)
+        rests = helper.make_graph(
+            [helper.make_node("Identity", [before], [skipped])], f"without_student_{number}", [], [info[skipped]]
         )
-    share = {name: f"{name}_of_{number}" for name in crossing}
-    inner = [helper.make_node("Compress", [name, mask], [part], axis=0) for name, part in share.items()]
-    for node in body:
-        moved = onnx.NodeProto()
-        moved.CopyFrom(node)
-        moved.input[:] = [share.get(name, name) for name in node.input]
-        inner.append(moved)
-    rows, done, skipped = f"rows_{number}", f"logits_with_{number}", f"logits_without_{number}"
-    inner += [
-        helper.make_node("NonZero", [mask], [f"columns_{number}"]),
-        helper.make_node("Transpose", [f"columns_{number}"], [rows], perm=[1, 0]),
-        helper.make_node("ScatterND", [before, rows, output], [done]),
-    ]
-    info = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", classes]) for name in (done, skipped)
-    }
-    runs = helper.make_graph(inner, f"student_{number}", [], [info[done]], weights)
-    rests = helper.make_graph(
-        [helper.make_node("Identity", [before], [skipped])], f"without_student_{number}", [], [info[skipped]]
-    )
-    as_number, highest, used = f"{mask}_as_number", f"{mask}_highest", f"student_{number}_is_used"
-    return [
-        helper.make_node("Equal", [STUDENT, f"number_{number}"], [mask]),
-        helper.make_node("Cast", [mask], [as_number], to=TensorProto.INT32),
-        helper.make_node("ReduceMax", [as_number], [highest], keepdims=0),
-        helper.make_node("Cast", [highest], [used], to=TensorProto.BOOL),
-        helper.make_node("If", [used], [f"logits_before_{number + 1}"], then_branch=runs, else_branch=rests),
-    ]
+        which, as_number, highest, used = f"number_{number}", f"{mask}_as_number", f"{mask}_highest", f"{mask}_at_all"
+        return [
+            helper.make_node("Constant", [], [which], value_int=number),
+            helper.make_node("Equal", [SENT_TO, which], [mask]),
+            helper.make_node("Cast", [mask], [as_number], to=TensorProto.INT32),
+            helper.make_node("ReduceMax", [as_number], [highest], keepdims=0),
+            helper.make_node("Cast", [highest], [used], to=TensorProto.BOOL),
+            helper.make_node("If", [used], [self.answers(number + 1)], then_branch=runs, else_branch=rests),
+        ]
 
 
 def _ancestors(nodes: list[onnx.NodeProto], output: str) -> set[int]:

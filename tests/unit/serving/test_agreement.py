@@ -6,10 +6,10 @@ from moist.errors import MoistError
 from moist.serving.agreement import Agreement, Reference, compare
 from moist.serving.runtimes import Served
 
-ROUTED = np.array([[5, 0], [0, 5], [2, 2 + 1e-6]], np.float32)
+LEAD = np.array([5, 5, 1e-6], np.float32)
 LOGITS = np.array([[9, 1, 0], [0, 20, 1], [3, 2, 1]], np.float32)
 LABELS = np.array([0, 1, 2])
-EXPECTED = Reference(Served(LOGITS, np.array([0, 1, 1])), ROUTED)
+EXPECTED = Reference(Served(LOGITS, np.array([0, 1, 1])), LEAD)
 
 
 def found(
@@ -32,7 +32,9 @@ def test_small_differences_are_none() -> None:
 
 
 def test_an_undecided_image_may_go_elsewhere_and_its_logits_with_it() -> None:
-    assert check(found(student=(0, 1, 0), image=2, change=0.9)).routed_otherwise == 1
+    agreement = check(found(student=(0, 1, 0), image=2, change=0.9))
+    assert agreement.routed_otherwise == 1
+    assert agreement.logits_difference == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from moist.data.batches import normalise
 from moist.errors import InputError, MoistError
 from moist.models.mixture import Mixture
+from moist.models.routers import Router
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.student import Student
 from moist.serving import runtimes
@@ -96,10 +97,10 @@ def level(mixture: Mixture, pixels: Tensor) -> None:
     last.bias -= mixture.route(pixels).mean(0)
 
 
-@pytest.mark.parametrize("kind", ["cnn", "transformer", "shared layers"])
+@pytest.mark.parametrize("kind", ["cnn", "transformer", "second student behind shared layers"])
 def test_every_router_and_shared_layers(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    layers = 1 if kind == "shared layers" else 0
+    layers = 0 if kind in ("cnn", "transformer") else 1
     router = router_spec("head", (4, 4, 32), 3, 8) if layers else router_spec(kind, SHAPE, 3, 8)
     mixture = build(MixtureSpec(router=router, student=STUDENT, clusters=CLUSTERS, shared_layers=layers))
     assert isinstance(mixture, Mixture)
@@ -108,13 +109,20 @@ def test_every_router_and_shared_layers(kind: str, tmp_path: Path) -> None:
             module.running_mean.uniform_(-0.5, 0.5)
             module.running_var.uniform_(0.5, 2)
     images = drawn(64)
-    level(mixture.eval(), normalise(torch.from_numpy(images.transpose(0, 3, 1, 2)), (0.4,), (0.3,)))
+    pixels = normalise(torch.from_numpy(images.transpose(0, 3, 1, 2)), (0.4,), (0.3,))
+    level(mixture.eval(), pixels)
+    if layers and isinstance(mixture.router, Router):
+        mixture.router.temperature.fill_(0.5)
+        certainty = mixture.router.probabilities(mixture.route(pixels)).amax(1).detach()
+        mixture.second_below = certainty.sort().values[31:33].mean().item()  # between two images
+        assert 0 < mixture.unsure(mixture.route(pixels)).sum() < 64
     model = exported(mixture, tmp_path, 0.4, 0.3)
     assert len(set(model.by_pytorch(images)[1])) == 3
     for runtime in RUNTIMES:
         serve = server(runtime, model.path)
         same(serve, model, images)
-        same(serve, model, images[:1])
+        for image in range(4):
+            same(serve, model, images[image : image + 1])
 
 
 def heavy(nodes: list[onnx.NodeProto]) -> int:

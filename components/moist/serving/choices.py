@@ -1,0 +1,85 @@
+"""ONNX nodes that choose the students of each image from the router's logits, and merge two students' answers."""
+
+from onnx import NodeProto, TensorProto, helper
+
+IMAGES, ROUTER_LOGITS, STUDENT, LOGITS = "images", "router_logits", "student", "logits"
+"""The model's input, and its outputs."""
+SENT_TO = "sent_to"
+"""int64 (places,): the student of each place, -1 for none. The places of first choices, one an image, come first."""
+BATCH_SIZE, PLACES, CLASS_COUNT, FIRST_AXIS = "batch_size", "places", "class_count", "first_axis"
+
+_UNSURE, _LOG_SHARES, _PLACES_OF_BOTH = "unsure", "log_shares", "places_of_both"
+
+
+def first_choices() -> list[NodeProto]:
+    """Each image goes to the student with the largest router logit."""
+    return [
+        helper.make_node("ArgMax", [ROUTER_LOGITS], [STUDENT], axis=1, keepdims=0),
+        helper.make_node("Identity", [STUDENT], [SENT_TO]),
+        *_sizes(),
+    ]
+
+
+def both_choices(temperature: float, below: float) -> list[NodeProto]:
+    """As `Mixture`: where the router is at most `below` sure, 0-1, an image goes to its second choice as well."""
+    return [
+        _number("temperature", temperature),
+        helper.make_node("Div", [ROUTER_LOGITS, "temperature"], ["scaled_router_logits"]),
+        helper.make_node("Softmax", ["scaled_router_logits"], ["router_probabilities"], axis=1),
+        helper.make_node("Constant", [], ["two"], value_ints=[2]),
+        helper.make_node("TopK", ["router_probabilities", "two"], ["probabilities_of_both", "both"], axis=1),
+        helper.make_node("Constant", [], ["first"], value_int=0),
+        helper.make_node("Constant", [], ["second"], value_int=1),
+        helper.make_node("Gather", ["both", "first"], [STUDENT], axis=1),
+        helper.make_node("Gather", ["both", "second"], ["second_choice"], axis=1),
+        helper.make_node("Gather", ["probabilities_of_both", "first"], ["certainty"], axis=1),
+        _number("second_below", below),
+        helper.make_node("LessOrEqual", ["certainty", "second_below"], [_UNSURE]),
+        helper.make_node("Constant", [], ["none"], value_int=-1),
+        helper.make_node("Where", [_UNSURE, "second_choice", "none"], ["second_student"]),
+        helper.make_node("Concat", [STUDENT, "second_student"], [SENT_TO], axis=0),
+        helper.make_node("ReduceSum", ["probabilities_of_both", "second_axis"], ["probability_of_either"], keepdims=1),
+        helper.make_node("Div", ["probabilities_of_both", "probability_of_either"], ["shares"]),
+        helper.make_node("Log", ["shares"], ["log_shares_of_images"]),
+        helper.make_node("Transpose", ["log_shares_of_images"], ["log_shares_of_choices"], perm=[1, 0]),
+        helper.make_node("Unsqueeze", ["log_shares_of_choices", "third_axis"], [_LOG_SHARES]),
+        *_sizes(),
+    ]
+
+
+def merged_answers(answers: str, classes: int) -> list[NodeProto]:
+    """Logits from `answers`, float (2 * B, classes): of one student, or the log of two students' mean probability."""
+    return [
+        helper.make_node("Constant", [], [_PLACES_OF_BOTH], value_ints=[2, -1, classes]),
+        helper.make_node("Reshape", [answers, _PLACES_OF_BOTH], ["answers_of_both"]),
+        helper.make_node("LogSoftmax", ["answers_of_both"], ["log_probabilities"], axis=2),
+        helper.make_node("Add", ["log_probabilities", _LOG_SHARES], ["weighted"]),
+        # Not ReduceLogSumExp, which a runtime may compute without taking the largest out first.
+        helper.make_node("ReduceMax", ["weighted", FIRST_AXIS], ["largest"], keepdims=0),
+        helper.make_node("Sub", ["weighted", "largest"], ["relative"]),
+        helper.make_node("Exp", ["relative"], ["relative_probabilities"]),
+        helper.make_node("ReduceSum", ["relative_probabilities", FIRST_AXIS], ["relative_sum"], keepdims=0),
+        helper.make_node("Log", ["relative_sum"], ["relative_log"]),
+        helper.make_node("Add", ["relative_log", "largest"], ["merged"]),
+        helper.make_node("Gather", ["answers_of_both", "first"], ["answers_of_first"], axis=0),
+        helper.make_node("Unsqueeze", [_UNSURE, "second_axis"], ["unsure_rows"]),
+        helper.make_node("Where", ["unsure_rows", "merged", "answers_of_first"], [LOGITS]),
+    ]
+
+
+def constants(classes: int) -> list[NodeProto]:
+    """Whole numbers that several nodes use."""
+    values = {CLASS_COUNT: classes, FIRST_AXIS: 0, "second_axis": 1, "third_axis": 2}
+    return [helper.make_node("Constant", [], [name], value_ints=[value]) for name, value in values.items()]
+
+
+def _sizes() -> list[NodeProto]:
+    return [
+        helper.make_node("Shape", [STUDENT], [BATCH_SIZE]),
+        helper.make_node("Shape", [SENT_TO], ["place_count"]),
+        helper.make_node("Concat", ["place_count", CLASS_COUNT], [PLACES], axis=0),
+    ]
+
+
+def _number(name: str, value: float) -> NodeProto:
+    return helper.make_node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
