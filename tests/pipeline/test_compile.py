@@ -120,7 +120,7 @@ def test_what_kubeflow_sees_never_imports_torch_and_what_runs_never_imports_kfp(
 
 def test_slim_stages_need_no_torch() -> None:
     slim = [name for name in STAGES if stage_of(name).image == "slim"]
-    assert slim == ["cluster_logits", "compare", "prepare_data", "prepare_table"]
+    assert slim == ["cluster_logits", "compare", "compare_sweep", "prepare_data", "prepare_table"]
     code = "; ".join(
         [*(f"import moist.stages.{name}.program" for name in slim), "import sys; sys.exit('torch' in sys.modules)"]
     )

@@ -10,7 +10,7 @@ from moist.errors import InputError
 from moist.mode.table_mixtures import TableModel
 from moist.mode.table_training import TableTraining
 from moist.pipelines.mode import PRESETS, image_set, mode_pipeline, preset_arguments, variant
-from moist.pipelines.mode_command import without_choice
+from moist.pipelines.others import choice, parser_of
 from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
 from moist.runtime.task import local_task_name
@@ -98,13 +98,29 @@ def test_a_models_name_says_what_it_is(model: str, gate: str, experts: int, top_
 
 
 @pytest.mark.parametrize(
-    ("given", "rest"),
+    ("given", "chosen", "rest"),
     [
-        (["run", "--pipeline", "mode", "--runs", "3"], ["run", "--runs", "3"]),
-        (["compile", "--pipeline=mode"], ["compile"]),
-        (["run", "--pipeline", "moist"], None),
-        (["run", "--home", "mode"], None),
+        (["run", "--pipeline", "mode", "--runs", "3"], "mode", ["run", "--runs", "3"]),
+        (["compile", "--pipeline=mode"], "mode", ["compile"]),
+        (["--pipeline=sweep", "run"], "sweep", ["run"]),
+        (["run", "--pipeline", "moist"], None, ["run", "--pipeline", "moist"]),
+        (["run", "--home", "mode"], None, ["run", "--home", "mode"]),
+        (["run", "--pipeline"], None, ["run", "--pipeline"]),
     ],
 )
-def test_only_the_mode_pipeline_is_taken(given: list[str], rest: list[str] | None) -> None:
-    assert without_choice(given) == rest
+def test_only_the_other_pipelines_are_taken(given: list[str], chosen: str | None, rest: list[str]) -> None:
+    assert choice(given) == (chosen, rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("digits", ["digits"]), ("a.csv, b.csv", ["a.csv", "b.csv"]), ('["a,b.csv"]', ["a,b.csv"]), ("", [])],
+)
+def test_a_list_is_json_or_words_divided_by_commas(text: str, value: list[str]) -> None:
+    assert parser_of("mode").parse_args(["run", f"--tables={text}"]).tables == value
+
+
+def test_a_list_of_structures_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser_of("mode").parse_args(["run", "--variants", "dense-2"])
+    assert "'dense-2' is not a list" in capsys.readouterr().err

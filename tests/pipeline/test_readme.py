@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, imported, moist_pipeline, run_command, run_program
-from moist.pipelines import mode_command
+from moist.pipelines import others
 from moist.presets import preset_routers
 from moist.runtime import command_line
 from moist.runtime.pipeline_spec import arguments_of
@@ -39,9 +39,9 @@ def test_the_command_line_takes_the_arguments(arguments: list[str]) -> None:
     if arguments[-1] == "--help":
         assert run_command(*arguments).returncode == 0
         return
-    for_mode = mode_command.without_choice(arguments)
-    if for_mode is not None:
-        mode_command._parser().parse_args(for_mode)
+    chosen, rest = others.choice(arguments)
+    if chosen is not None:
+        others.parser_of(chosen).parse_args(rest)
         return
     options = command_line._parser(moist_pipeline()).parse_args(arguments)
     if hasattr(options, "preset"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moist.reports import plots
+from moist.reports.cost_plot import accuracy_against_cost, cascade_curves
 from moist.reports.documents import Drawing, Table, document
 from moist.reports.labels import (
     class_order,
@@ -46,14 +47,14 @@ def _context(results: Results) -> dict[str, Any]:
             "Accuracy on the held-out images against multiply-adds per image (log scale, router included). Up and to "
             "the left is better. Bars: one binomial standard error.",
             "Scatter plot of the models in the table above: accuracy in percent against million multiply-adds.",
-            plots.accuracy_against_cost,
+            accuracy_against_cost,
             results,
         ),
         "cascades": draw(
             "Asking the teacher about the images of which a model is least sure: accuracy against the mean cost of an "
             "image, from nobody asked (left end) to all of them (right end: the teacher's accuracy, at both costs).",
             "Line plot: accuracy in percent against mean million multiply-adds, one line a model.",
-            plots.cascade_curves,
+            cascade_curves,
             results,
         )
         if any(row.cascade for row in rows)

@@ -47,7 +47,7 @@ def _context(
         "holding": len(comparison.claims) - len(broken) - len(open_),
         "broken": broken,
         "open": open_,
-        "claims": claims_table(comparison),
+        "claims": claims_table(comparison.claims),
         "three": table_3(comparison),
         "seven": table_7(comparison),
         "six": table_6(tables, shown),

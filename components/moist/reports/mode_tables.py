@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from moist.mode.claims import points
+from moist.mode.claims import Claim, points
 from moist.mode.comparison import Choice, Comparison, TableLine, probed, probes
 from moist.mode.image_comparison import ImageLine
 from moist.mode.paper import TABLE_3, TABLE_5, TABLE_6, TABLE_7, Printed, PrintedProbe
@@ -18,10 +18,10 @@ PAPER = "paper"
 """The mark of a row that is the paper's."""
 
 
-def claims_table(comparison: Comparison) -> Table:
+def claims_table(claims: Sequence[Claim]) -> Table:
     """What the paper says, what was found, and whether it holds; one mark a verdict."""
-    rows = [[printable(claim.claim), printable(claim.here), claim.verdict] for claim in comparison.claims]
-    marks = [claim.verdict.replace(" ", "-") for claim in comparison.claims]
+    rows = [[printable(claim.claim), printable(claim.here), claim.verdict] for claim in claims]
+    marks = [claim.verdict.replace(" ", "-") for claim in claims]
     return Table(["the paper", "here", ""], rows, marks)
 
 
@@ -136,18 +136,18 @@ def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Seq
         "differences in points, paired by seed, with 95% intervals. α is chosen on validation rows.",
         *(f"{printable(line.table)}: {line.paper_note}." for line in comparison.lines if line.paper_note),
         "## Table 3: one expert, MoE and MoDE",
-        _markdown(table_3(comparison)),
+        markdown(table_3(comparison)),
     ]
     seven, six = table_7(comparison), table_6(tables, shown)
     if seven is not None:
-        parts += ["## Table 7: more experts, dense gate", _markdown(seven)]
+        parts += ["## Table 7: more experts, dense gate", markdown(seven)]
     if six is not None:
-        parts += [f"## Table 6: expert probing on {printable(_analysed(tables))}", _markdown(six)]
+        parts += [f"## Table 6: expert probing on {printable(_analysed(tables))}", markdown(six)]
     five, strengths = table_5(comparison), strengths_5(comparison)
     if five is not None and strengths is not None:
         parts += ["## Table 5: images", *(sentence for line in comparison.images for sentence in image_notes(line))]
-        parts += [_markdown(five), "MoDE − MoE at every strength:", _markdown(strengths)]
-    parts += ["## What holds", _markdown(claims_table(comparison))]
+        parts += [markdown(five), "MoDE − MoE at every strength:", markdown(strengths)]
+    parts += ["## What holds", markdown(claims_table(comparison.claims))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -222,7 +222,8 @@ def _wrong(printed: PrintedProbe) -> str:
     return str(400 - printed.recognisable)
 
 
-def _markdown(table: Table) -> str:
+def markdown(table: Table) -> str:
+    """A table as Markdown with its columns lined up, so that it also reads well on a terminal."""
     lines = [[cell.replace("|", "\\|") or " " for cell in row] for row in (table.headings, *table.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.headings))]
     lines.insert(1, ["-" * width for width in widths])

@@ -6,7 +6,6 @@ so that a page's own font shows it and readers can search it. The same results g
 
 import itertools
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,95 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from moist.reports.labels import class_order, ordered_rows, printable, row_label, shortened
-from moist.reports.results import Clustering, Curve, Reliability, Results, Routing
+from moist.reports.labels import class_order, printable, shortened
+from moist.reports.results import Clustering, Curve, Reliability, Routing
 from moist.reports.svg import INK, MUTED, axes_at, new_figure, style, svg_text
-from moist.reports.verdict import standard_error
 
 # Okabe and Ito's palette (2008): told apart with every common colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-ROLE_STYLE: dict[str, tuple[str, float, str]] = {
-    "teacher": ("s", 8, "#000000"),
-    "student": ("o", 8, "#56B4E9"),
-    "mixture": ("D", 8, "#0072B2"),
-    "control": ("^", 10, "#D55E00"),
-    "upper bound": ("v", 10, "#8a8f94"),
-}
-
-
-def accuracy_against_cost(results: Results, name: str) -> str:
-    """Accuracy in percent against multiply-adds per image (log axis), one labelled point a row, bars of one error."""
-    rows = [row for row in ordered_rows(results) if row.macs > 0 and math.isfinite(row.accuracy)]
-    rows.sort(key=lambda row: row.accuracy)
-    labels = [_wrapped(f"{100 * row.accuracy:.1f}  {row_label(row)}", 22) for row in rows]
-    heights = [12.0 * (label.count("\n") + 1) + 8 for label in labels]
-    inner = max(250.0, sum(heights))
-    with style(name):
-        figure = new_figure(400, inner + 52)
-        axes = axes_at(figure, 46, 8, 210, inner)
-        for row in rows:
-            marker, size, colour = ROLE_STYLE[row.role]
-            point = (row.macs / 1e6, 100 * row.accuracy)
-            error = 100 * standard_error(row.accuracy, results.data.test)
-            axes.errorbar(*point, yerr=error, color=colour, linewidth=1.2, zorder=3)
-            axes.plot(*point, marker, markersize=size, color=colour, markeredgecolor="white", zorder=4)
-        axes.set_xscale("log")
-        if rows:
-            costs = [row.macs / 1e6 for row in rows]
-            axes.set_xlim(min(costs) / 1.7, max(costs) * 1.7)
-            subs = (1.0,) if max(costs) / min(costs) > 300 else (1.0, 2.0, 5.0)
-            axes.xaxis.set_major_locator(LogLocator(subs=subs))
-        axes.margins(y=0.12)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(True)
-        axes.set_xlabel("million multiply-adds per image")
-        axes.set_ylabel("accuracy, %")
-        low, high = axes.get_ylim()
-        wanted = [inner * (100 * row.accuracy - low) / (high - low) for row in rows]
-        for row, label, centre in zip(rows, labels, _spread(wanted, heights, inner), strict=True):
-            axes.annotate(
-                label,
-                (row.macs / 1e6, 100 * row.accuracy),
-                (1.06, centre / inner),
-                textcoords="axes fraction",
-                va="center",
-                fontsize=9.5,
-                annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": "#9aa5b1", "linewidth": 0.7, "shrinkB": 4, "relpos": (0, 0.5)},
-            )
-        return svg_text(figure, name)
-
-
-def cascade_curves(results: Results, name: str) -> str:
-    """Accuracy in percent against mean multiply-adds per image where more and more images are asked of the teacher."""
-    rows = [row for row in ordered_rows(results) if row.cascade]
-    legend_height = 17.0 * len(rows) + 8
-    with style(name):
-        figure = new_figure(400, legend_height + 260)
-        axes = axes_at(figure, 46, legend_height, 340, 216)
-        for index, row in enumerate(rows):
-            axes.plot(
-                [point.macs / 1e6 for point in row.cascade],
-                [100 * point.accuracy for point in row.cascade],
-                color=PALETTE[index % len(PALETTE)],
-                linestyle=("-", "--", "-.", ":")[index % 4],
-                marker=ROLE_STYLE[row.role][0],
-                markersize=4,
-                label=shortened(row_label(row), 50),
-            )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.margins(y=0.08)
-        axes.grid(True)
-        axes.set_xlabel("mean million multiply-adds per image")
-        axes.set_ylabel("accuracy, %")
-        figure.legend(loc="upper left", bbox_to_anchor=(0, 1), handlelength=2.6, borderaxespad=0, borderpad=0.2)
-        return svg_text(figure, name)
 
 
 def training_curve(curve: Curve, name: str) -> str:
@@ -356,20 +274,3 @@ def on(colour: str) -> str:
     ]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return INK if luminance > 0.24 else "white"
-
-
-def _spread(desired: Sequence[float], heights: Sequence[float], room: float) -> list[float]:
-    """Centres of boxes in ascending order, near to the desired ones, from 0 to room without overlap."""
-    centres: list[float] = []
-    floor = 0.0
-    for index, (centre, height) in enumerate(zip(desired, heights, strict=True)):
-        ceiling = room - sum(heights[index + 1 :])
-        centres.append(max(floor + height / 2, min(centre, ceiling - height / 2)))
-        floor = centres[-1] + height / 2
-    return centres
-
-
-def _wrapped(text: str, width: int) -> str:
-    """At most three lines of about `width` characters."""
-    lines = textwrap.wrap(shortened(text, 3 * width - 6), width, break_on_hyphens=False)
-    return "\n".join([*lines[:2], " ".join(lines[2:])] if len(lines) > 3 else lines)

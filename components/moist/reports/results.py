@@ -70,6 +70,8 @@ class Row(_Frozen):
     reliability: Reliability
     routing: Routing | None = None
     cascade: list[CascadePoint] = Field(default=[], description="by growing share; empty for teacher and oracle")
+    width: int | None = Field(default=None, description="units of the students' hidden layer; None for a teacher")
+    router_size: int | None = Field(default=None, description="a linear router's first hidden layer")
     right_alone: dict[str, int] = Field(
         default={}, description="by the other row's key: images that this model got right and the other one wrong"
     )

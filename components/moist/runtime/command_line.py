@@ -10,12 +10,13 @@ from typing import Any
 from kfp import compiler
 
 from moist.errors import MoistError
-from moist.pipelines import mode_command
+from moist.pipelines import others
 from moist.presets import PRESETS, preset_routers
 from moist.runtime import cluster, doctor, history, submit
+from moist.runtime.flags import add_arguments, add_home, add_images
 from moist.runtime.kubeflow import Images
 from moist.runtime.local_store import BUCKET
-from moist.runtime.pipeline_spec import READERS, arguments_of, parameters_of
+from moist.runtime.pipeline_spec import arguments_of
 from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.terminal import say
 
@@ -26,9 +27,9 @@ READER_GONE = 141
 def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors are one sentence on stderr."""
     given = list(sys.argv[1:] if argv is None else argv)
-    for_mode = mode_command.without_choice(given)
-    if for_mode is not None:
-        return mode_command.main(for_mode)
+    chosen, rest = others.choice(given)
+    if chosen is not None:
+        return others.main(chosen, rest)
     parser = _parser(make_pipeline)
     options = parser.parse_args(given)
     try:
@@ -52,7 +53,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
         prog="pipeline.py", description="MoIST as a Kubeflow pipeline.", allow_abbrev=False
     )
     commands = parser.add_subparsers(title="commands", required=True)
-    parameters = parameters_of(make_pipeline())
+    pipeline = make_pipeline()
 
     def command(name: str, function: Callable[..., Any], help_: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", allow_abbrev=False)
@@ -61,28 +62,28 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
 
     run = command("run", _run, "run the pipeline on this machine")
     add_run_arguments(run)
-    _add_home(run)
-    _add_images(run)
-    _add_arguments(run, parameters)
+    add_home(run)
+    add_images(run)
+    _add_arguments(run, pipeline)
 
     compile_ = command("compile", _compile, "write the pipeline's YAML for Kubeflow")
     compile_.add_argument("--output", type=Path, default=Path("moist.yaml"), metavar="FILE", help="[moist.yaml]")
-    _add_images(compile_)
-    _add_arguments(compile_, parameters)
+    add_images(compile_)
+    _add_arguments(compile_, pipeline)
 
     sent = command("submit", submit.submit_command, "run the moist pipeline on a Kubeflow cluster and wait for it")
     _add_cluster(sent, required=True)
     _add_submission(sent)
     sent.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
     sent.add_argument("--gpus", dest="gpu_count", type=_count, metavar="N", help="GPUs a training task; 0: on CPUs")
-    _add_home(sent)
-    _add_images(sent)
-    _add_arguments(sent, parameters)
+    add_home(sent)
+    add_images(sent)
+    _add_arguments(sent, pipeline)
 
     runs = command("runs", _here_or_there(history.runs_command, submit.runs_on_cluster), "list runs, newest first")
     runs.add_argument("--limit", type=int, default=20, metavar="N", help="how many of a cluster's runs [20]")
     _add_cluster(runs)
-    _add_home(runs)
+    add_home(runs)
 
     fetch = command("fetch", history.fetch_command, "download one artifact of a run and check its digest")
     _add_run(fetch)
@@ -95,10 +96,10 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     rerun.add_argument("--from", dest="source", required=True, metavar="RUN", help="the earlier run, or latest")
     rerun.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the task")
     rerun.add_argument("--downstream", action="store_true", help="also every task that depends on it")
-    _add_home(rerun)
+    add_home(rerun)
     _add_cluster(rerun)
     _add_submission(rerun)
-    _add_images(rerun)
+    add_images(rerun)
     rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
     lineage = command("lineage", history.lineage_command, "show where every artifact of a run came from")
@@ -110,8 +111,8 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     check.add_argument("--bucket", default=BUCKET, metavar="NAME", help=f"the bucket to try [{BUCKET}]")
     check.add_argument("--gpu-type", default="nvidia.com/gpu", metavar="NAME", help="[nvidia.com/gpu]")
     _add_cluster(check)
-    _add_home(check)
-    _add_images(check)
+    add_home(check)
+    add_images(check)
     return parser
 
 
@@ -149,10 +150,6 @@ def _add_submission(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-wait", action="store_true", help="print the run's id and leave")
 
 
-def _add_home(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--home", type=Path, default=Path(".moist"), metavar="DIR", help="where runs are kept [.moist]")
-
-
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run's id, or latest")
     parser.add_argument(
@@ -160,35 +157,17 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help="for a run on a cluster: where its artifacts are, e.g. s3://mlpipeline/v2/artifacts/moist",
     )
-    _add_home(parser)
+    add_home(parser)
 
 
-def _add_images(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser, pipeline: Any) -> None:
     parser.add_argument(
-        "--repository", default=Images().repository, help=f"registry and path of the images [{Images().repository}]"
+        "--pipeline",
+        choices=("moist", *others.PIPELINES),
+        default="moist",
+        help="another one has its own flags, see for example `--pipeline mode --help` [moist]",
     )
-    parser.add_argument("--tag", default=Images().tag, help=f"the images' tag [{Images().tag}]")
-
-
-def _add_arguments(parser: argparse.ArgumentParser, parameters: dict[str, Any]) -> None:
-    parser.add_argument(
-        "--pipeline", choices=("moist", "mode"), default="moist", help="`--pipeline mode --help` has its own [moist]"
-    )
-    parser.add_argument("--preset", choices=PRESETS, default="quick", help="a named set of arguments [quick]")
-    group = parser.add_argument_group("pipeline arguments", "each overrides the preset")
-    for name, spec in parameters.items():
-        kind = spec["parameterType"]
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=kind.rsplit("_", 1)[-1], type=_reader(kind))
-
-
-def _reader(kind: str) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            return READERS[kind](text)
-        except (ValueError, KeyError):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {kind.lower().replace('_', ' ')}") from None
-
-    return read
+    add_arguments(parser, pipeline, PRESETS)
 
 
 def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:

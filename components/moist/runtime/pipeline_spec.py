@@ -37,7 +37,14 @@ def defaults_of(pipeline: Any) -> dict[str, Any]:
 
 def _default(spec: dict[str, Any]) -> Any:
     value = spec.get("defaultValue")
+    if spec["parameterType"] == "LIST" and value is not None:
+        return [_whole(item) for item in value]
     return int(value) if spec["parameterType"] == "NUMBER_INTEGER" and value is not None else value
+
+
+def _whole(value: Any) -> Any:
+    """In lists, too, all numbers are doubles."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def arguments_of(pipeline: Any, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:

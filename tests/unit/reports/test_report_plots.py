@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from example_results import example_results
 from moist.reports import plots
+from moist.reports.cost_plot import accuracy_against_cost, cascade_curves
 from moist.reports.results import Curve, Reliability
 
 RESULTS = example_results()
@@ -18,8 +19,8 @@ MIXTURE = RESULTS.rows[2]
 ROUTING = MIXTURE.routing
 ORDER = [0, 8, 1, 9, 2, 3, 4, 5, 6, 7]
 FIGURES: dict[str, Callable[[str], str]] = {
-    "cost": lambda name: plots.accuracy_against_cost(RESULTS, name),
-    "cascades": lambda name: plots.cascade_curves(RESULTS, name),
+    "cost": lambda name: accuracy_against_cost(RESULTS, name),
+    "cascades": lambda name: cascade_curves(RESULTS, name),
     "curve": lambda name: plots.training_curve(RESULTS.curves[0], name),
     "similarity": lambda name: plots.similarity_matrix(RESULTS.clustering, CLASSES, name),
     "scores": lambda name: plots.silhouette_scores(RESULTS.clustering, name),
@@ -60,12 +61,12 @@ def test_two_figures_of_one_page_share_no_id(kind: str) -> None:
 
 
 def test_cost_plot_labels_every_model_without_overlap() -> None:
-    svg = plots.accuracy_against_cost(RESULTS, "one")
+    svg = accuracy_against_cost(RESULTS, "one")
     words = " ".join(texts(svg))
     for row in RESULTS.rows:
         assert f"{100 * row.accuracy:.1f} {row.label.split(',')[0].split()[0]}" in words
     crowded = [row.model_copy(update={"accuracy": 0.8, "macs": 1e7}) for row in RESULTS.rows] * 2
-    svg = plots.accuracy_against_cost(RESULTS.model_copy(update={"rows": crowded}), "one")
+    svg = accuracy_against_cost(RESULTS.model_copy(update={"rows": crowded}), "one")
     places = re.findall(r"<text [^>]*translate\(([\d.]+) ([\d.]+)\)", svg) + re.findall(
         r'<text [^>]*x="([\d.]+)" y="([\d.]+)"', svg
     )
@@ -77,7 +78,7 @@ def test_cost_plot_labels_every_model_without_overlap() -> None:
 
 
 def test_cascades_are_drawn_for_the_rows_that_have_one() -> None:
-    words = " ".join(texts(plots.cascade_curves(RESULTS, "one")))
+    words = " ".join(texts(cascade_curves(RESULTS, "one")))
     assert all(label in words for label in ("MoIST, CNN router", "same training budget"))
     assert "teacher, ResNet-18" not in words
 

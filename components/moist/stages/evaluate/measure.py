@@ -1,9 +1,10 @@
 """One row of the table from one model: accuracy, loss, calibration, routing, cost, latency."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,13 @@ LABELS: dict[str, tuple[str, Role]] = {
     "mixture_linear": ("MoIST, {router} router, k={k}", "mixture"),
     "same_budget": ("Single student, same training budget", "control"),
     "same_cost": ("Single student, same inference cost", "control"),
+    "students": ("Distilled student, width {width}", "student"),
+    "by_k": ("MoIST, {router} router, k={k}", "mixture"),
+    "by_width": ("MoIST, {router} router, k={k}, width {width}", "mixture"),
+    "by_router": ("MoIST, {router} router, k={k}", "mixture"),
+    "by_size": ("MoIST, {router} router of {router_size}, k={k}", "mixture"),
 }
+"""What a model is called and what it is for, by the input that it came through."""
 
 
 @dataclass(frozen=True)
@@ -44,33 +51,42 @@ class Candidate:
     """A model to measure, and how it was trained. A mixture's architecture is its router's: oracle for none."""
 
     key: str
+    label: str
+    role: Role
     model: nn.Module
     architecture: str
+    width: int | None
+    router_size: int | None
     steps: list[Step]
-
-    @property
-    def label(self) -> str:
-        mixture = self.model if isinstance(self.model, Mixture) else None
-        return LABELS[self.key][0].format(
-            architecture=self.architecture, router=self.architecture, k=len(mixture.students) if mixture else 1
-        )
 
 
 def load_candidates(folders: dict[str, Path], device: torch.device) -> list[Candidate]:
-    """The models in the table's order, on the device, in evaluation mode."""
-    candidates = []
-    for key in LABELS:
-        if key not in folders:
-            continue
-        description = load_description(folders[key])
-        spec = description.spec
-        if isinstance(spec, MixtureSpec):
-            architecture = spec.router.architecture.removesuffix("_router") if spec.router else "oracle"
-        else:
-            architecture = spec.architecture
-        model = placed(load_model(folders[key]), device)
-        candidates.append(Candidate(key, model, architecture, read_steps(description.extra)))
-    return candidates
+    """The models in the table's order, on the device, in evaluation mode.
+
+    A key is one of LABELS; where an input brought several models, with a number: `by_k_0`.
+    """
+    keys = {key: re.sub(r"_\d+$", "", key) for key in folders}
+    order = list(LABELS)
+    return [
+        _candidate(key, *LABELS[keys[key]], folders[key], device)
+        for key in sorted(folders, key=lambda key: order.index(keys[key]))
+    ]
+
+
+def _candidate(key: str, label: str, role: Role, folder: Path, device: torch.device) -> Candidate:
+    description = load_description(folder)
+    spec = description.spec
+    facts: dict[str, Any]
+    if isinstance(spec, MixtureSpec):
+        name = spec.router.architecture.removesuffix("_router") if spec.router else "oracle"
+        hidden = spec.router.hidden if spec.router else None
+        facts = {"architecture": name, "width": spec.student.width, "router_size": hidden[0] if hidden else None}
+    else:
+        facts = {"architecture": spec.architecture, "width": spec.width, "router_size": None}
+    k = len(spec.clusters) if isinstance(spec, MixtureSpec) else 1
+    named = label.format(**facts, router=facts["architecture"], k=k)
+    model = placed(load_model(folder), device)
+    return Candidate(key, named, role, model, steps=read_steps(description.extra), **facts)
 
 
 def measure_rows(
@@ -150,7 +166,7 @@ def _row(
     row = Row(
         key=candidate.key,
         label=candidate.label,
-        role=LABELS[candidate.key][1],
+        role=candidate.role,
         accuracy=evaluation.accuracy(logits, labels),
         loss=evaluation.loss(logits, labels),
         macs=spent.macs_of(1 + second),
@@ -163,6 +179,8 @@ def _row(
         confusion=evaluation.confusion(logits.argmax(1), labels, classes, classes),
         reliability=Reliability.model_validate(evaluation.reliability(logits.double().softmax(1), labels)),
         routing=routing,
+        width=candidate.width,
+        router_size=candidate.router_size,
         note=_note(candidate, second),
     )
     return row, logits

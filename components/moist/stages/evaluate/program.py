@@ -1,6 +1,8 @@
 """python -m moist.stages.evaluate.program --dataset IN --teacher IN --student IN --mixture IN ... --report out.html"""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -11,11 +13,13 @@ from moist.reports.html import html_report
 from moist.reports.results import Clustering, Curve, Data, Results
 from moist.reports.table import markdown_table
 from moist.runtime import provenance
-from moist.runtime.artifacts import InputRecord, read_manifest, write_json
+from moist.runtime.artifacts import read_manifest, write_json
 from moist.runtime.contract import RUNNING, Metadata, main
 from moist.stages.evaluate.measure import Candidate, load_candidates, measure_rows
 from moist.stages.evaluate.settings import STAGE, Settings
 from moist.training.precision import choose_device
+
+T = TypeVar("T")
 
 
 def evaluate(
@@ -27,12 +31,12 @@ def evaluate(
     classification: Path,
     table: Path,
     report: Path,
-    **models: Path | None,
+    **models: Path | list[Path] | None,
 ) -> Metadata:
     """Measure every model that was passed on the same images, in one process, and write what people read."""
     data, device = load_dataset(dataset), choose_device()
     found = class_clusters.load(clusters, len(data.classes))
-    folders = {name: folder for name, folder in models.items() if folder is not None}
+    folders = _by_key(models)
     candidates = load_candidates(folders, device)
     rows = measure_rows(candidates, data, device, settings.precision, settings.batch_size, settings.latency_seconds)
     machine = provenance.machine()
@@ -61,6 +65,17 @@ def evaluate(
     return {"metrics": shown, "classification": {"confusionMatrix": matrix}}
 
 
+def _by_key(inputs: Mapping[str, T | list[T] | None]) -> dict[str, T]:
+    """What each input brought by the model's key: the input's name, with a number where it takes many."""
+    found: dict[str, T] = {}
+    for name, given in inputs.items():
+        if isinstance(given, list):
+            found |= {f"{name}_{number}": one for number, one in enumerate(given)}
+        elif given is not None:
+            found[name] = given
+    return found
+
+
 def _data(data: ImageDataset) -> Data:
     return Data(
         name=data.name,
@@ -87,15 +102,15 @@ def _curves(candidates: list[Candidate]) -> list[Curve]:
 def _lineage(folders: dict[str, Path]) -> list[dict[str, str]]:
     """What went in: where it came from if the stage runs as a task, and what its manifest says."""
     running = RUNNING.get()
+    records = _by_key(running.inputs) if running else {}
     lines = []
     for name, folder in folders.items():
         manifest = read_manifest(folder, name)
-        record = running.inputs.get(name) if running else None
         lines.append(
             {
                 "name": name,
                 "stage": manifest.stage,
-                "uri": record.uri if isinstance(record, InputRecord) else str(folder),
+                "uri": records[name].uri if name in records else str(folder),
                 "digest": manifest.digest,
                 "code version": manifest.code_version,
                 "seconds": f"{manifest.seconds:.1f}",

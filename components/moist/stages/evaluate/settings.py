@@ -23,6 +23,10 @@ def _mixture(router: str) -> Port:
     return Port(MIXTURE.kind, "Model", f"a mixture with the {router} router", optional=True)
 
 
+def _swept(what: str) -> Port:
+    return Port(MIXTURE.kind, "Model", f"a sweep: mixtures that differ in {what}", optional=True, many=True)
+
+
 STAGE = Stage(
     name="evaluate",
     summary="Measure teacher, student, mixtures and controls on the held-out images, and write table and report.",
@@ -38,6 +42,11 @@ STAGE = Stage(
         "oracle": Port(MIXTURE.kind, "Model", "the conceptual mixture that routes by the label", optional=True),
         "same_budget": Port(STUDENT.kind, "Model", "control: one student, same training budget", optional=True),
         "same_cost": Port(STUDENT.kind, "Model", "control: one student, same inference cost", optional=True),
+        "students": Port(STUDENT.kind, "Model", "a sweep: students of other widths", optional=True, many=True),
+        "by_k": _swept("the number of students"),
+        "by_width": _swept("the students' width"),
+        "by_router": _swept("the router"),
+        "by_size": _swept("the linear router's size"),
     },
     outputs={
         "metrics": Port("results", "Metrics", "every figure of the table"),
