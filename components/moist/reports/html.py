@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moist.reports import plots
-from moist.reports.cost_plot import accuracy_against_cost, cascade_curves
+from moist.reports.cost_plot import accuracy_against_cost, cascade_curves, published
 from moist.reports.documents import Drawing, Table, document
 from moist.reports.labels import (
     class_order,
@@ -18,8 +18,9 @@ from moist.reports.labels import (
     row_label,
     shortened,
 )
+from moist.reports.peers import PEERS
 from moist.reports.results import Reliability, Results, Routing, Row
-from moist.reports.table import HEADINGS, table_lines
+from moist.reports.table import HEADINGS, PAPER_HEADINGS, PAPER_KEY, paper_lines, table_lines
 from moist.reports.verdict import caveat, verdicts
 
 LINEAGE_FIRST = ("name", "stage", "uri", "digest", "code version", "seconds", "parameters")
@@ -59,6 +60,9 @@ def _context(results: Results) -> dict[str, Any]:
         )
         if any(row.cascade for row in rows)
         else None,
+        "paper": _paper_table(results),
+        "paper_key": PAPER_KEY,
+        "peers": [(peer.name, peer.source) for peer in PEERS] if published(results.data.name) else [],
         "inference": _inference_table(results),
         "training": _training_table(results),
         "latency": _latency_table(results),
@@ -171,6 +175,13 @@ def _marks(results: Results) -> list[str]:
 def _headline_table(results: Results) -> Table:
     headings = ["model", *(" ".join(filter(None, heading)) for heading in HEADINGS)]
     return Table(headings, [[line.label, *line.cells] for line in table_lines(results)], _marks(results))
+
+
+def _paper_table(results: Results) -> Table | None:
+    """Beside Table I; None for data that the paper did not measure on."""
+    headings = ["model", *(" ".join(filter(None, heading)) for heading in PAPER_HEADINGS)]
+    lines = paper_lines(results)
+    return Table(headings, [[line.label, *line.cells] for line in lines], _marks(results)) if lines else None
 
 
 def _inference_table(results: Results) -> Table:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from moist.reports.results import Row
+
 DATASET = "cifar10"
 """What the paper measured on; beside other data its numbers are no target."""
 
@@ -34,6 +36,7 @@ TABLE_1 = {  # by the key of our row
 ROUTERS = {"cnn": "mixture", "transformer": "mixture_transformer", "linear": "mixture_linear"}
 """The row of Table I of each router."""
 
+
 BEST_K = 3
 """Section V.D: of the numbers of students in Fig 3a, the most accurate and the fastest. Its points are only drawn."""
 
@@ -45,3 +48,11 @@ BEST_WIDTH_GAIN = 0.014
 
 BEST_WIDTH_FEWER = 58
 """Section V.D: times fewer "MFLOPs" than the teacher at that width, router left out."""
+
+
+def printed_row(row: Row) -> PrintedRow | None:
+    """The line of Table I that a row of ours stands beside; None where the paper has none, as for controls."""
+    if row.role == "mixture":
+        router = row.routing.router if row.routing else ""
+        return TABLE_1[ROUTERS[router]] if row.key in TABLE_1 and router in ROUTERS else None
+    return TABLE_1.get(row.key)
