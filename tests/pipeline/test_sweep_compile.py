@@ -1,5 +1,6 @@
 """The compiled sweep: pinned by a golden file, planned point by point; mistakes are found before anything runs."""
 
+import functools
 from typing import Any
 
 import pytest
@@ -14,12 +15,17 @@ from moist.runtime.pipeline_spec import check_arguments, defaults_of
 GOLDEN = ROOT / "tests" / "pipeline" / "golden" / "sweep.yaml"
 
 
+@functools.cache
+def pipeline() -> Any:
+    return sweep_pipeline()
+
+
 def arguments(**changes: Any) -> dict[str, Any]:
-    return {**defaults_of(sweep_pipeline()), **changes}
+    return {**defaults_of(pipeline()), **changes}
 
 
 def planned(**changes: Any) -> dict[str, dict[str, Any]]:
-    return {task.name: task.values for task in planned_tasks(sweep_pipeline(), arguments(**changes))}
+    return {task.name: task.values for task in planned_tasks(pipeline(), arguments(**changes))}
 
 
 def test_the_compiled_pipeline_is_the_golden_one(tmp_path: Any) -> None:
@@ -76,7 +82,7 @@ def test_the_papers_sweeps_are_the_default_and_the_paper_preset() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_allowed(preset: str, dataset: str) -> None:
     given = preset_arguments(preset, dataset)
-    check_arguments(sweep_pipeline(), arguments(**given))
+    check_arguments(pipeline(), arguments(**given))
     assert given["dataset"] == dataset
     assert given.keys() <= arguments().keys()
 
@@ -94,7 +100,7 @@ def test_presets_are_allowed(preset: str, dataset: str) -> None:
 )
 def test_a_mistake_in_any_point_is_found_before_anything_runs(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        check_arguments(sweep_pipeline(), arguments(**changes))
+        check_arguments(pipeline(), arguments(**changes))
     assert said in str(caught.value)
 
 

@@ -11,6 +11,7 @@ import pytest
 from example_results import example_results
 from moist.reports import plots
 from moist.reports.cost_plot import accuracy_against_cost, cascade_curves
+from moist.reports.peers import PEERS
 from moist.reports.results import Curve, Reliability
 
 RESULTS = example_results()
@@ -81,6 +82,24 @@ def test_cascades_are_drawn_for_the_rows_that_have_one() -> None:
     words = " ".join(texts(cascade_curves(RESULTS, "one")))
     assert all(label in words for label in ("MoIST, CNN router", "same training budget"))
     assert "teacher, ResNet-18" not in words
+
+
+def test_published_networks_stand_beside_cifar_only() -> None:
+    on_cifar = " ".join(texts(accuracy_against_cost(RESULTS, "one")))
+    for peer in PEERS:
+        assert f"{100 * peer.accuracy:.1f} {peer.name.split()[0]}" in on_cifar
+        assert peer.source.count("https://") == 1
+        assert 0 < peer.accuracy < 1 < peer.macs
+    other = RESULTS.model_copy(update={"data": RESULTS.data.model_copy(update={"name": "digits"})})
+    assert "ResNet-20" not in " ".join(texts(accuracy_against_cost(other, "one")))
+
+
+def test_the_peer_of_known_layers_costs_what_they_do() -> None:
+    """MLPerf Tiny's ResNet-8: stem and three stacks of one block, at 32, 16 and 8 pixels."""
+    macs = 32 * 32 * 9 * 3 * 16 + 2 * 32 * 32 * 9 * 16 * 16
+    for side, before, after in ((16, 16, 32), (8, 32, 64)):
+        macs += side * side * (9 * before * after + 9 * after * after + before * after)
+    assert PEERS[0].macs == pytest.approx(macs + 64 * 10, rel=1e-3)
 
 
 def test_similarity_is_in_cluster_order() -> None:

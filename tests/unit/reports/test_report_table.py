@@ -3,7 +3,7 @@
 import pytest
 from example_results import example_results
 from moist.reports.results import Row
-from moist.reports.table import WIDTH, markdown_table, table_lines, text_table
+from moist.reports.table import WIDTH, markdown_table, paper_lines, table_lines, text_table
 from moist.reports.verdict import caveat, standard_error, verdicts
 
 
@@ -40,9 +40,38 @@ def test_long_labels_wrap_within_the_width() -> None:
 
 def test_controls_and_upper_bound_are_marked() -> None:
     text = " ".join(text_table(example_results()).split())
-    assert text.count("control: single student") == 2
+    assert text.count("control: single student") == 4, "in the table, and beside the paper's"
     assert "(knows the label)" in text
     assert "| control: single student, same training budget | 81.50 |" in markdown_table(example_results())
+
+
+def test_the_papers_table_stands_beside_ours() -> None:
+    lines = {line.row.key: line.cells for line in paper_lines(example_results())}
+    assert lines["teacher"] == ["90.40", "83.80", lines["teacher"][2], "0.4910", "556.66", "8.698", "8.70"]
+    # Both conventions: with the router, and as the paper counts, without it and divided by 64.
+    assert lines["mixture"][:2] + lines["mixture"][4:] == ["81.22", "84.08", "12.88", "0.104", "0.10"]
+    assert lines["oracle"][1] == "89.49"
+    assert [cell for key in ("same_budget", "same_cost") for cell in (lines[key][1], lines[key][6])] == ["–"] * 4
+    for text in (text_table(example_results()), markdown_table(example_results())):
+        assert "Beside the paper’s Table I" in text
+
+
+def test_each_router_stands_beside_its_own_line_of_the_paper() -> None:
+    results = example_results()
+    mixture = next(row for row in results.rows if row.key == "mixture")
+    found = {}
+    for key, router in (("mixture", "transformer"), ("mixture_linear", "linear"), ("by_k_0", "cnn")):
+        routing = mixture.routing.model_copy(update={"router": router}) if mixture.routing else None
+        row = mixture.model_copy(update={"key": key, "routing": routing})
+        found[key] = paper_lines(results.model_copy(update={"rows": [row]}))[0].cells[1]
+    assert found == {"mixture": "84.01", "mixture_linear": "83.52", "by_k_0": "–"}
+
+
+def test_other_data_is_not_laid_beside_the_paper() -> None:
+    results = example_results()
+    other = results.model_copy(update={"data": results.data.model_copy(update={"name": "digits"})})
+    assert paper_lines(other) == []
+    assert "Table I" not in text_table(other) + markdown_table(other)
 
 
 def test_small_networks_keep_significant_digits() -> None:
