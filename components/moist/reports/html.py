@@ -95,7 +95,9 @@ def _context(results: Results) -> dict[str, Any]:
         if results.clustering.scores
         else None,
         "mixtures": [
-            _mixture(row, row.routing, classes, draw) for row in rows if row.role == "mixture" and row.routing
+            _mixture(row, row.routing, classes, draw)
+            for row in rows
+            if row.role == "mixture" and row.routing and not row.swept
         ],
         "confusions": [
             draw(
@@ -108,7 +110,7 @@ def _context(results: Results) -> dict[str, Any]:
                 ("true class", "predicted class"),
             )
             for row in reversed(rows)
-            if row.role in ("mixture", "teacher")
+            if row.role in ("mixture", "teacher") and not row.swept
         ],
         "reliability": [
             draw(
@@ -118,7 +120,7 @@ def _context(results: Results) -> dict[str, Any]:
                 measured,
                 note=f"expected calibration error {fixed(measured.ece, 3)}",
             )
-            for label, measured in _calibrations(rows)
+            for label, measured in _calibrations([row for row in rows if not row.swept])
         ],
         "lineage": _lineage_table(results),
     }

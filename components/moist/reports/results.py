@@ -77,6 +77,11 @@ class Row(_Frozen):
     )
     note: str = ""
 
+    @property
+    def swept(self) -> bool:
+        """Whether it is one of many that came through one input: reports show its figures, and no details."""
+        return self.key.rsplit("_", 1)[-1].isdecimal()
+
 
 class Curve(_Frozen):
     """One stage's training curves: one value an epoch."""

@@ -8,7 +8,7 @@ from moist.reports.results import Results, Row
 
 def verdicts(results: Results) -> list[str]:
     """One sentence a mixture: whether it beat each control, and by how many points of accuracy."""
-    mixtures = [row for row in results.rows if row.role == "mixture"]
+    mixtures = [row for row in results.rows if row.role == "mixture" and not row.swept]
     if not mixtures:
         return ["No mixture was measured."]
     return [_verdict(row, results) for row in mixtures]

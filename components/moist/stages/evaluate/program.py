@@ -39,12 +39,13 @@ def evaluate(
     folders = _by_key(models)
     candidates = load_candidates(folders, device)
     rows = measure_rows(candidates, data, device, settings.precision, settings.batch_size, settings.latency_seconds)
+    by_key = {row.key: row for row in rows}
     machine = provenance.machine()
     results = Results(
         data=_data(data),
         rows=rows,
         clustering=Clustering.model_validate(found.__dict__),
-        curves=_curves(candidates),
+        curves=_curves([candidate for candidate in candidates if not by_key[candidate.key].swept]),
         seed=settings.seed,
         device=machine if device.type == "cpu" else torch.cuda.get_device_name(device),
         versions=provenance.versions(),
@@ -53,7 +54,6 @@ def evaluate(
     )
     metrics.mkdir()
     (metrics / "results.json").write_text(results.model_dump_json(indent=1) + "\n", "utf-8")
-    by_key = {row.key: row for row in rows}
     matrix = {
         "annotationSpecs": [{"displayName": name} for name in data.classes],
         "rows": [{"row": [float(cell) for cell in cells]} for cells in by_key["mixture"].confusion],
