@@ -1,7 +1,7 @@
 """python benchmarks/readme.py: rewrite the tables in README.md from benchmarks/results/ (`make results`).
 
 A table stands between `<!-- table: FILE -->` and `<!-- end -->`, that of speeds from several files between
-`<!-- table: speed -->` and `<!-- end -->`; a test compares README and results.
+`<!-- table: speed -->` and `<!-- end -->`, those of MoDE likewise (readme_mode.py); a test compares README and results.
 """
 
 import json
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from readme_mode import MAKERS
 from readme_speed import speed_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,8 @@ def with_tables(text: str) -> str:
     def fresh(match: re.Match[str]) -> str:
         if match["name"] == "speed":
             return f"{match[1]}{speed_table(RESULTS)}\n{match[3]}"
+        if match["name"] in MAKERS:
+            return f"{match[1]}{MAKERS[match['name']](RESULTS)}\n{match[3]}"
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
         make = best_table if match["name"].startswith("best-") else table
         return f"{match[1]}{make(result)}\n{match[3]}"

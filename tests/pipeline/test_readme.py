@@ -71,7 +71,7 @@ def test_links_lead_somewhere() -> None:
 def test_the_tables_are_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     readme = imported("readme", ROOT / "benchmarks" / "readme.py")
-    assert len(readme.BLOCK.findall(README)) == 3
+    assert len(readme.BLOCK.findall(README)) == 5
     assert readme.with_tables(README) == README, "run `make results`"
 
 
