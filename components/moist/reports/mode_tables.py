@@ -241,7 +241,8 @@ def notes(line: TableLine) -> list[str]:
 def image_notes(line: ImageLine) -> list[str]:
     """What a reader should know of an image data set and how it was learned."""
     runs = f"{len(line.seeds)} run{'s' if len(line.seeds) > 1 else ''}"
-    about = f"{printable(line.images)}: {line.network}, {line.epochs} epochs, {runs}, augmentation {line.augmentation}."
+    epochs = f"{line.epochs} epoch{'s' if line.epochs > 1 else ''}"
+    about = f"{printable(line.images)}: {line.network}, {epochs}, {runs}, augmentation {line.augmentation}."
     return [about, printable(line.split)]
 
 
