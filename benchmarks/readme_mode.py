@@ -215,5 +215,5 @@ def difference(moe: tuple[float, float], mode: tuple[float, float]) -> str:
 
 def mean(probes: list[Probe], name: str) -> float:
     """Over runs."""
-    values = [value for probe in probes if (value := getattr(probe, name)) is not None]
+    values: list[float] = [value for probe in probes if (value := getattr(probe, name)) is not None]
     return sum(values) / len(values)
