@@ -19,7 +19,7 @@ from moist.runtime.containers import OWNER_LABEL, RUN_LABEL, Containers, started
 from moist.runtime.local_store import BUCKET, store
 from moist.runtime.store import ENDPOINT_VARIABLES, Store
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(2000)]
 
 NotFound = pytest.importorskip("docker.errors").NotFound
 TASKS = 12
@@ -64,10 +64,11 @@ def seen(engine: Any, images: dict[str, str], pipeline_command: Any, tmp_path_fa
     finished = threading.Event()
     watcher = threading.Thread(target=watch, args=(engine, found, finished))
     watcher.start()
+    process = pipeline_command("run", "--runner", "docker", "--preset", "smoke", "--home", str(found.home))
     try:
-        process = pipeline_command("run", "--runner", "docker", "--preset", "smoke", "--home", str(found.home))
-        found.stdout, found.stderr = process.communicate(timeout=840)
+        found.stdout, found.stderr = process.communicate(timeout=1800)  # minutes, where nothing else runs
     finally:
+        process.terminate()  # where it has not ended: it takes its containers along
         finished.set()
         watcher.join(30)
     assert process.returncode == 0, found.stderr
@@ -158,7 +159,7 @@ def test_the_record_names_the_images_and_a_second_run_is_cached(
     assert record["images"] == images
     assert record["state"] == "succeeded"
     again = pipeline_command("run", "--runner", "docker", "--preset", "smoke", "--home", str(seen.home))
-    stdout, stderr = again.communicate(timeout=240)
+    stdout, stderr = again.communicate(timeout=600)
     assert stderr.count("unchanged, taken from") == TASKS
     assert stdout.split("Report:")[0] == seen.stdout.split("Report:")[0]
 
@@ -177,7 +178,7 @@ def test_a_run_that_is_stopped_takes_its_containers_along(
             break
     run = re.search(r"^Run (\S+):", "".join(lines), re.MULTILINE)
     assert run, lines
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while f"{run[1]}-prepare-data" not in left(engine) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert {f"{run[1]}-{name}" for name in ("relay", "tasks", "uplink", "prepare-data")} <= set(left(engine))

@@ -12,7 +12,7 @@ from moist.runtime.artifacts import MANIFEST, verify
 from moist.runtime.local_store import store
 from moist.runtime.store import ENDPOINT_VARIABLES, Store
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(2000)]
 
 BUCKET = "mlpipeline"
 TINY = {

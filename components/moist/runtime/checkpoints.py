@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -32,6 +33,7 @@ class _Place(Protocol):
     def fetch(self, name: str, target: Path) -> None: ...
     def keep(self, file: Path, name: str) -> None: ...
     def remove(self, name: str) -> None: ...
+    def clear(self) -> None: ...
 
 
 class StoredCheckpoints:
@@ -85,10 +87,9 @@ class StoredCheckpoints:
         self._last = time.monotonic()
 
     def clear(self) -> None:
-        """Remove them all, once the task's outputs are safe."""
+        """Remove them all, and what a killed process left half-written, once the task's outputs are safe."""
         try:
-            for name in self._names():
-                self._place.remove(name)
+            self._place.clear()
         except (MoistError, OSError) as error:
             self._say(f"checkpoints could not be removed from {self._where}: {error}")
 
@@ -133,6 +134,10 @@ class _Folder:
     def remove(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+
 
 class _Prefix:
     def __init__(self, uri: str) -> None:
@@ -149,3 +154,6 @@ class _Prefix:
 
     def remove(self, name: str) -> None:
         self._store.delete(f"{self._uri}/{name}")
+
+    def clear(self) -> None:
+        self._store.delete(self._uri)
