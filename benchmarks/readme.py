@@ -1,7 +1,8 @@
-"""python benchmarks/readme.py: rewrite the tables in README.md from benchmarks/results/ (`make results`).
+"""python benchmarks/readme.py: rewrite tables and plots of README and docs from benchmarks/results/ (`make results`).
 
 A table stands between `<!-- table: FILE -->` and `<!-- end -->`, that of speeds from several files between
-`<!-- table: speed -->` and `<!-- end -->`, those of MoDE likewise (readme_mode.py); a test compares README and results.
+`<!-- table: speed -->` and `<!-- end -->`, those of MoDE likewise (readme_mode.py), all points of a sweep between
+`<!-- points: FILE -->` and `<!-- end -->`; a test compares them and the results.
 """
 
 import json
@@ -9,19 +10,26 @@ import re
 from pathlib import Path
 from typing import Any
 
+import readme_sweep
+from moist.reports import paper
+from readme_cost import cost_svg
 from readme_mode import MAKERS
 from readme_speed import speed_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+COST_PLOT = ROOT / "docs" / "cifar10-cost.svg"
+BLOCK = re.compile(r"(<!-- (?P<kind>table|points): (?P<name>[a-z0-9-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 ORDER = ("teacher", "student", "mixture", "mixture_transformer", "mixture_linear", "same_budget", "same_cost", "oracle")
 
 
 def main() -> None:
-    """Rewrite README.md in place."""
-    README.write_text(with_tables(README.read_text()))
+    """Rewrite them in place."""
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text()))
+    COST_PLOT.write_text(cost_svg(RESULTS))
 
 
 def with_tables(text: str) -> str:
@@ -29,23 +37,26 @@ def with_tables(text: str) -> str:
 
     def fresh(match: re.Match[str]) -> str:
         if match["name"] == "speed":
-            return f"{match[1]}{speed_table(RESULTS)}\n{match[3]}"
+            return f"{match[1]}{speed_table(RESULTS)}\n{match['end']}"
         if match["name"] in MAKERS:
-            return f"{match[1]}{MAKERS[match['name']](RESULTS)}\n{match[3]}"
+            return f"{match[1]}{MAKERS[match['name']](RESULTS)}\n{match['end']}"
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
-        make = best_table if match["name"].startswith("best-") else table
-        return f"{match[1]}{make(result)}\n{match[3]}"
+        if match["name"].endswith("-sweep"):
+            make = readme_sweep.points if match["kind"] == "points" else readme_sweep.claims
+        else:
+            make = best_table if match["name"].startswith("best-") else table
+        return f"{match[1]}{make(result)}\n{match['end']}"
 
     return BLOCK.sub(fresh, text)
 
 
 def table(result: dict[str, Any]) -> str:
     """A result as a Markdown table: mean, and standard deviation over seeds where there are several."""
-    many = result["n"] > 1
-    lines = [
-        "| model | accuracy % | loss | MMAC | fewer than teacher | ms, batch 1 | ms, batch 64 |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    many, beside = result["n"] > 1, result["dataset"] == paper.DATASET
+    headings = ["model", "accuracy %", "loss", "MMAC", "fewer than teacher", "ms, batch 1", "ms, batch 64"]
+    headings += ["as the paper counts", "paper: %", "paper: MFLOPs"] if beside else []
+    lines = [f"| {' | '.join(headings)} |", f"| --- |{' ---: |' * (len(headings) - 1)}"]
+    routers = {row["key"]: (row["routing"] or {}).get("router") for row in result["runs"][0]["rows"]}
     teacher = result["table"]["teacher"]["macs"]["mean"]
     for key in sorted(result["table"], key=ORDER.index):
         row = result["table"][key]
@@ -60,6 +71,10 @@ def table(result: dict[str, Any]) -> str:
             f"{row['latency']['1']['mean']:.2f}",
             f"{row['latency']['64']['mean']:.1f}",
         ]
+        if beside:
+            printed = paper.printed_line(key, routers[key])
+            cells.append(f"{row['paper_mflops']['mean']:.3f}")
+            cells += ["–", "–"] if printed is None else [f"{100 * printed.accuracy:.2f}", f"{printed.mflops:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     run = result["runs"][0]
     seeds = ", ".join(str(each["seed"]) for each in result["runs"])
@@ -69,6 +84,11 @@ def table(result: dict[str, Any]) -> str:
         f"{run['data']['test']:,} held-out images, {which} {seeds}{deviation}. {run['data']['split']} Measured on "
         f"{run['device']}, {run['threads']} threads, torch {run['versions']['torch']}, commit {result['commit'][:9]}."
     )
+    if beside:
+        note += (
+            " The paper’s figures are of one run on the official test batch after training on all 50,000 images; its "
+            "MFLOPs are multiply-adds of one image divided by 64, the router left out; the column before it is ours."
+        )
     return "\n".join([*lines, "", note])
 
 

@@ -1,5 +1,6 @@
 """Every command in the README works as written, and its tables are the results."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -68,11 +69,25 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_the_tables_are_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_and_plots_are_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     readme = imported("readme", ROOT / "benchmarks" / "readme.py")
-    assert len(readme.BLOCK.findall(README)) == 5
-    assert readme.with_tables(README) == README, "run `make results`"
+    assert len(readme.BLOCK.findall(README)) >= 5
+    for page in readme.PAGES:
+        assert readme.with_tables(page.read_text()) == page.read_text(), f"{page.name}: run `make results`"
+    assert readme.COST_PLOT.read_text() == readme.cost_svg(readme.RESULTS), "run `make results`"
+
+
+def test_a_row_stands_beside_the_papers_on_its_data_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    readme = imported("readme", ROOT / "benchmarks" / "readme.py")
+    result = json.loads((readme.RESULTS / "cifar10-quick.json").read_text())
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in readme.table(result).splitlines()}
+    assert lines["MoIST, cnn router, k=2"].endswith("| 0.104 | 84.08 | 0.10 |")
+    assert lines["Single student, same training budget"].endswith("| 0.104 | – | – |")
+    twice = {**result, "n": 2, "runs": result["runs"] * 2}
+    assert "± 0.00" in readme.table(twice)
+    assert "paper" not in readme.table({**result, "dataset": "digits"})
 
 
 def test_help_says_what_there_is() -> None:

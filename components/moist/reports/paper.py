@@ -52,7 +52,12 @@ BEST_WIDTH_FEWER = 58
 
 def printed_row(row: Row) -> PrintedRow | None:
     """The line of Table I that a row of ours stands beside; None where the paper has none, as for controls."""
-    if row.role == "mixture":
-        router = row.routing.router if row.routing else ""
-        return TABLE_1[ROUTERS[router]] if row.key in TABLE_1 and router in ROUTERS else None
-    return TABLE_1.get(row.key)
+    return printed_line(row.key, row.routing.router if row.routing else None)
+
+
+def printed_line(key: str, router: str | None) -> PrintedRow | None:
+    """Likewise, from a row's key and its router: a run's first mixture need not have the CNN router."""
+    found = TABLE_1.get(key)
+    if found is None or not key.startswith("mixture"):
+        return found
+    return TABLE_1[ROUTERS[router]] if router in ROUTERS else None
