@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from moist.errors import InputError
 
@@ -24,7 +25,8 @@ def distillation_per_input(expert_outputs: Tensor, active: Tensor | None = None)
         if count < 2:
             return e.sum(dim=(-2, -1)) * 0
         if count == 2:
-            return (e[..., 0, :] - e[..., 1, :]).square().mean(dim=-1)
+            first, second = e.unbind(dim=-2)
+            return F.mse_loss(first, second, reduction="none").mean(dim=-1)
         return (e - e.mean(dim=-2, keepdim=True)).square().mean(dim=(-2, -1))
     idle = ~active.unsqueeze(-1)
     e = e.masked_fill(idle, 0)  # what an idle expert holds, even NaN, must not count

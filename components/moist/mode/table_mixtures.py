@@ -123,20 +123,23 @@ class BatchedMixtures(nn.Module):
         hidden, scores = torch.split(first, [E * H, E], dim=3)
         hidden = hidden.view(S, B, V, E, H).permute(0, 2, 3, 1, 4).reshape(S * V * E, B, H).relu()
         logits = torch.baddbmm(self.output_bias.flatten(0, 2), hidden, self.output_weight.flatten(0, 2))
-        logits = logits.view(S, V, E, B, C).transpose(2, 3)
-        scores = scores.transpose(1, 2)
-        probabilities = scores.softmax(dim=-1) if E > 1 else torch.ones_like(scores)
+        by_expert = logits.view(S, V, E, B, C)  # in memory order, in which it is mixed fastest
+        logits = by_expert.transpose(2, 3)
+        scores = scores.permute(0, 2, 3, 1)  # (S, V, E, B)
+        probabilities = scores.softmax(dim=2) if E > 1 else torch.ones_like(scores)
+        weights, probabilities = probabilities, probabilities.transpose(2, 3)
         compared = hidden.view(S, V, E, B, H).transpose(2, 3) if self.space == "embeddings" else logits
-        weights = probabilities
         if self.model.gate == "sparse":
+            chosen_from = probabilities
             if self.training and noise is not None:
-                weights = weights + noise.unsqueeze(1) / E
-            kept, chosen = heaviest(weights, self.model.top_k)
-            weights = torch.zeros_like(weights).scatter(-1, chosen, kept)
+                chosen_from = probabilities + noise.unsqueeze(1) / E
+            kept, chosen = heaviest(chosen_from, self.model.top_k)
+            weights = torch.zeros_like(chosen_from).scatter(-1, chosen, kept).transpose(2, 3)
             compared = compared.gather(3, chosen.unsqueeze(-1).expand(*chosen.shape, compared.shape[-1]))
         if self.space == "probabilities":
             compared = compared.softmax(dim=-1)
-        mixed = logits.squeeze(3) if self.model.gate == "single" else (weights.unsqueeze(-1) * logits).sum(dim=3)
+        mixed = logits.squeeze(3) if self.model.gate == "single" else (weights.unsqueeze(-1) * by_expert).sum(dim=2)
+        weights = weights.transpose(2, 3)
         return BatchedOutput(mixed, weights, probabilities, compared, logits)
 
     def keep_where(self, better: Tensor, snapshot: dict[str, Tensor]) -> None:

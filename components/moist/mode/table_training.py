@@ -111,7 +111,8 @@ def train_batched(
     optimizer = make_optimizer(settings, mixtures)
     train = with_one(data.train).flatten(0, 1)
     first_row = torch.arange(len(seeds)).unsqueeze(1) * data.train.shape[1]
-    strength = torch.tensor(alphas, dtype=data.train.dtype)
+    strength = torch.tensor(alphas, dtype=data.train.dtype) if any(alphas) else None
+    ones = torch.ones(len(seeds), len(alphas), dtype=data.train.dtype)
     rounds = [epoch_rounds(seed, data.train.shape[1], model.experts, data.train.dtype) for seed in seeds]
     losses: list[Tensor] = []
     validation: list[Tensor] = []
@@ -128,7 +129,7 @@ def train_batched(
             output = mixtures(x[:, rows], noise[:, rows])
             loss = batched_loss(output, y[:, rows], strength, settings.balance)
             optimizer.zero_grad()
-            loss.sum().backward()  # type: ignore[no-untyped-call]
+            loss.backward(ones)  # type: ignore[no-untyped-call]  # the gradient of the sum over members
             optimizer.step()
             losses.append(loss.detach())
         _check_finite(torch.stack(losses[-1:]), epoch, alphas, seeds)
@@ -192,10 +193,13 @@ def train_one(
     return mixture, torch.stack(losses), torch.stack(validation)
 
 
-def batched_loss(output: BatchedOutput, labels: Tensor, alphas: Tensor, balance: float = 0.0) -> Tensor:
-    """L = L_task + alpha * L_KD (equation 8) of every member, float (S, V); labels int64 (S, B), alphas (V,)."""
+def batched_loss(output: BatchedOutput, labels: Tensor, alphas: Tensor | None, balance: float = 0.0) -> Tensor:
+    """L = L_task + alpha * L_KD (equation 8) of every member, float (S, V).
+
+    `labels`: int64 (S, B). `alphas`: (V,); None where all are 0, which spares the distillation loss.
+    """
     loss = batched_task_loss(output, labels)
-    if output.compared.shape[3] > 1 and bool(alphas.any()):
+    if output.compared.shape[3] > 1 and alphas is not None:
         loss = loss + alphas[:, None] * distillation_per_input(output.compared)
     loss = loss.mean(dim=2)
     if balance:
