@@ -50,6 +50,8 @@ def onnx_runtime(path: Path, threads: int = 0) -> Server:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only: it also raises them
+    # Its threads would spin while they wait, and starve whatever else runs on the same cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = _tried(
         "ONNX Runtime", path, lambda: onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     )

@@ -55,7 +55,7 @@ def sparse_model(
             "nobody knows; export one that has a router."
         )
     names = [f"student_{student}_logits" for student in range(len(mixture.students))]
-    dense = _exported(_Dense(mixture, mixture.router, mean, std), shape, [ROUTER_LOGITS, *names])
+    dense = exported_network(_Dense(mixture, mixture.router, mean, std), shape, [ROUTER_LOGITS, *names])
     model = _dispatched(dense, names, len(mixture.student_of_class), mixture)
     model.producer_name = "moist"
     for name, text in metadata.items():
@@ -86,8 +86,11 @@ class _Dense(nn.Module):
         return self.router(features), *(student(features) for student in self.mixture.students)
 
 
-def _exported(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
-    """What PyTorch's exporter makes of a network of uint8 images, less the traces that it leaves of this machine."""
+def exported_network(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
+    """What PyTorch's exporter makes of a network, less the traces that it leaves of this machine.
+
+    The network takes uint8 (B, height, width, channels) of `shape` and gives the named outputs.
+    """
     # Two images: the exporter would take one for a constant.
     example = torch.zeros(2, *shape, dtype=torch.uint8)
     fused = torch.backends.mha.get_fastpath_enabled()
