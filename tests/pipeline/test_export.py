@@ -63,5 +63,5 @@ def test_the_readme_serves_it_as_written(smoke_run: FinishedRun, tmp_path: Path)
     done = run_command(*FETCH[:-1], str(tmp_path / FETCH[-1]), "--home", str(smoke_run.home))
     assert done.returncode == 0, done.stderr
     answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
+    assert (answer.returncode, answer.stderr) == (0, "")
     assert re.fullmatch(r"\['\d'(, '\d'){63}\]\n", answer.stdout)

@@ -23,10 +23,12 @@ def first_choices() -> list[NodeProto]:
 def both_choices(temperature: float, below: float) -> list[NodeProto]:
     """As `Mixture`: where the router is at most `below` sure, 0-1, an image goes to its second choice as well."""
     return [
+        _whole("second_axis", 1),
+        _whole("third_axis", 2),
         _number("temperature", temperature),
         helper.make_node("Div", [ROUTER_LOGITS, "temperature"], ["scaled_router_logits"]),
         helper.make_node("Softmax", ["scaled_router_logits"], ["router_probabilities"], axis=1),
-        helper.make_node("Constant", [], ["two"], value_ints=[2]),
+        _whole("two", 2),
         helper.make_node("TopK", ["router_probabilities", "two"], ["probabilities_of_both", "both"], axis=1),
         helper.make_node("Constant", [], ["first"], value_int=0),
         helper.make_node("Constant", [], ["second"], value_int=1),
@@ -68,9 +70,8 @@ def merged_answers(answers: str, classes: int) -> list[NodeProto]:
 
 
 def constants(classes: int) -> list[NodeProto]:
-    """Whole numbers that several nodes use."""
-    values = {CLASS_COUNT: classes, FIRST_AXIS: 0, "second_axis": 1, "third_axis": 2}
-    return [helper.make_node("Constant", [], [name], value_ints=[value]) for name, value in values.items()]
+    """What every model needs; each is int64 (1,)."""
+    return [_whole(CLASS_COUNT, classes), _whole(FIRST_AXIS, 0)]
 
 
 def _sizes() -> list[NodeProto]:
@@ -79,6 +80,10 @@ def _sizes() -> list[NodeProto]:
         helper.make_node("Shape", [SENT_TO], ["place_count"]),
         helper.make_node("Concat", ["place_count", CLASS_COUNT], [PLACES], axis=0),
     ]
+
+
+def _whole(name: str, value: int) -> NodeProto:
+    return helper.make_node("Constant", [], [name], value_ints=[value])
 
 
 def _number(name: str, value: float) -> NodeProto:
