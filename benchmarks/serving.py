@@ -1,7 +1,8 @@
 """python benchmarks/serving.py: mixture against teacher as each runtime serves them, and what dispatch costs.
 
 One process, everything warm, uint8 images in, batches of 1 and 64. Dispatch costs what the mixture takes longer than
-its router and its first student on the whole batch, without choosing. Latency does not depend on what weights are
+its router and its first student on the whole batch, without choosing; in processor time, which other work on the
+machine lengthens less than wall time. Latency does not depend on what weights are
 worth, so the networks of CIFAR-10's shape are not trained; the router's last layer is scaled so that every student gets
 its share. With --dataset and --mixture (folders, for example from `pipeline.py fetch`) the exported model's accuracy is
 compared with PyTorch's on the held-out images, too.
@@ -9,6 +10,7 @@ compared with PyTorch's on the held-out images, too.
 
 import argparse
 import copy
+import os
 import statistics
 import tempfile
 import time
@@ -73,14 +75,20 @@ class RouterAndOne(nn.Module):
 
 
 class Timed(NamedTuple):
-    """Milliseconds of each call."""
+    """Milliseconds of each call: on the clock, and of the processor in all threads."""
 
-    milliseconds: list[float]
+    wall: list[float]
+    processor: list[float]
 
     def summary(self) -> dict[str, float]:
-        values = self.milliseconds
-        p95 = statistics.quantiles(values, n=20, method="inclusive")[-1]
-        return {"n": len(values), "median_ms": statistics.median(values), "p95_ms": p95}
+        p95 = statistics.quantiles(self.wall, n=20, method="inclusive")[-1]
+        processor = statistics.median(self.processor)
+        return {
+            "n": len(self.wall),
+            "median_ms": statistics.median(self.wall),
+            "p95_ms": p95,
+            "processor_ms": processor,
+        }
 
 
 def main() -> None:
@@ -106,6 +114,8 @@ def main() -> None:
         name: latency(teacher, untrained(layers, options.k, images), images, options)
         for name, layers in MIXTURES.items()
     }
+    # How many processes wanted a core at the same time, in the mean of the last minutes: 1 would be this one alone.
+    results["load"] = os.getloadavg()[1]
     if options.dataset and options.mixture:
         results["agreement"] = agreement(options.dataset, options.mixture, options.threads)
     if options.write:
@@ -209,22 +219,23 @@ def timed(servers: Mapping[str, Serve], batches: Sequence[Images], options: argp
     for serve in servers.values():
         for images in batches[:4]:
             serve(images)
-    times: dict[str, list[float]] = {name: [] for name in servers}
+    times = {name: Timed([], []) for name in servers}
     end, number = time.perf_counter() + options.seconds, 0
     while number < options.rounds or time.perf_counter() < end:
         images = batches[number % len(batches)]
         for name, serve in servers.items():
             if name == "teacher" and number % 8:
                 continue
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             serve(images)
-            times[name].append(1e3 * (time.perf_counter() - start))
+            times[name].processor.append(1e3 * (time.process_time() - processor))
+            times[name].wall.append(1e3 * (time.perf_counter() - start))
         number += 1
-    return {name: Timed(values) for name, values in times.items()}
+    return times
 
 
 def summarised(times: Mapping[str, Timed]) -> dict[str, Any]:
-    """Medians and 95th percentiles, and the ratios, each with its spread over eighths of the time."""
+    """Medians and 95th percentiles, and ratios of processor time, each with its spread over eighths of the calls."""
     found: dict[str, Any] = {name: each.summary() for name, each in times.items()}
     found["speed_up"] = ratio(times["teacher"], times["mixture"])
     found["dispatch"] = ratio(times["mixture"], times["router and one"])
@@ -232,7 +243,7 @@ def summarised(times: Mapping[str, Timed]) -> dict[str, Any]:
 
 
 def ratio(slow: Timed, fast: Timed, parts: int = 8) -> dict[str, Any]:
-    """Ratio of the medians, and the same of each eighth of the calls."""
+    """Ratio of the medians of processor time, and the same of each eighth of the calls."""
 
     def medians(values: list[float]) -> list[float]:
         return [
@@ -240,13 +251,15 @@ def ratio(slow: Timed, fast: Timed, parts: int = 8) -> dict[str, Any]:
             for part in range(parts)
         ]
 
-    ratios = [a / b for a, b in zip(medians(slow.milliseconds), medians(fast.milliseconds), strict=True)]
-    return {"ratio": statistics.median(slow.milliseconds) / statistics.median(fast.milliseconds), "parts": ratios}
+    ratios = [a / b for a, b in zip(medians(slow.processor), medians(fast.processor), strict=True)]
+    return {"ratio": statistics.median(slow.processor) / statistics.median(fast.processor), "parts": ratios}
 
 
 def report(runtime: str, batch: int, found: Mapping[str, Any]) -> None:
     models = [
-        f"{name} {each['median_ms']:.2f} (p95 {each['p95_ms']:.2f})" for name, each in found.items() if "n" in each
+        f"{name} {each['median_ms']:.2f} (p95 {each['p95_ms']:.2f}, processor {each['processor_ms']:.2f})"
+        for name, each in found.items()
+        if "n" in each
     ]
     low, high = min(found["dispatch"]["parts"]), max(found["dispatch"]["parts"])
     print(
