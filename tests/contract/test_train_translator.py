@@ -106,7 +106,7 @@ def test_two_files_are_enough_and_may_lie_in_a_store(tmp_path: Path, run: Run, m
         (("--model", "sparse-2-3"), "3 of 2 experts cannot be chosen"),
         (("--model", "dense"), "give single, dense-E or sparse-E-K"),
         (("--alpha", "1"), "Setting alpha=1 is not allowed with model='single'"),
-        (("--alpha", "-1", "--model", "dense-2"), "Setting alpha='-1' is not allowed"),
+        (("--alpha", "-1", "--model", "dense-2"), "Setting alpha='-1' is not allowed: give a number"),
         (("--width", "18", "--heads", "4"), "Setting width=18 is not allowed"),
         (("--test-source", "x"), "Settings test_source and test_target go together"),
         (("--source", ""), "Setting source='' is not allowed"),

@@ -124,3 +124,23 @@ def test_a_list_of_structures_is_json(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         parser_of("mode").parse_args(["run", "--variants", "dense-2"])
     assert "'dense-2' is not a list" in capsys.readouterr().err
+
+
+def test_translation_is_there_when_its_files_are_named() -> None:
+    given = arguments(text_source="a.en", text_target="a.de", text_epochs=3)
+    assert not any("translator" in task.name for task in planned_tasks(mode_pipeline(), given))
+    planned = {task.name: task.values for task in planned_tasks(mode_pipeline(translation=True), given)}
+    chosen = [planned[f"train-translator-{i}"] for i in range(3)]
+    assert [(one["model"], one["alpha"]) for one in chosen] == [("dense-2", "1"), ("dense-2", "0"), ("single", "0")]
+    assert {(one["source"], one["target"], one["epochs"]) for one in chosen} == {("a.en", "a.de", 3)}
+    check_arguments(mode_pipeline(translation=True), given)
+    with pytest.raises(InputError, match="Setting alpha='-1' is not allowed"):
+        check_arguments(
+            mode_pipeline(translation=True), {**given, "translators": [{"model": "dense-2", "alpha": "-1"}]}
+        )
+
+
+def test_one_text_file_alone_is_refused(tmp_path: Path) -> None:
+    done = run_command("compile", "--pipeline", "mode", "--text-source", "a.en", "--output", str(tmp_path / "x.yaml"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--text-source and --text-target go together" in done.stderr

@@ -16,16 +16,33 @@ from moist.runtime.store import Store
 TASKS = {
     *("prepare-data-0", "train-vision-mixture-0"),
     *("prepare-table-0", "train-mixture-0-0", "train-mixture-0-1", "train-mixture-0-2", "probe-experts-0"),
+    *("train-translator-0", "train-translator-1"),
     "compare",
+}
+TEXT = {
+    "translators": json.dumps([{"model": "dense-2", "alpha": "1"}, {"model": "dense-2", "alpha": "0"}]),
+    "text-vocabulary": "40",
+    "text-width": "16",
+    "text-feed-forward": "16",
+    "text-layers": "1",
+    "text-epochs": "1",
 }
 OPTIONS = ("run", "--pipeline", "mode", "--preset", "smoke")
 
 
 @pytest.fixture(scope="module")
 def mode_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """`pipeline.py run --pipeline mode --preset smoke`."""
+    """`pipeline.py run --pipeline mode --preset smoke`, with two translators of sentences that say nothing."""
     home = tmp_path_factory.mktemp("mode")
-    return finished(home, run_command(*OPTIONS, "--home", str(home)))
+    return finished(home, run_command(*OPTIONS, *text_options(home), "--home", str(home)))
+
+
+def text_options(folder: Path) -> list[str]:
+    """What adds translation to a run."""
+    files = {"text-source": folder / "text.a", "text-target": folder / "text.b"}
+    for number, path in enumerate(files.values()):
+        path.write_text("".join(f"{'abcdef'[i % 6 :]} {'xyz'[(i + number) % 3]}\n" for i in range(60)), "utf-8")
+    return [part for name, value in {**files, **TEXT}.items() for part in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +69,9 @@ def test_it_prints_the_tables_and_names_the_report(mode_run: FinishedRun, compar
     for choice in line.choices:
         for summary in (choice.moe, choice.mode):
             assert f"{100 * summary.mean:.2f}" in mode_run.stdout
-    for heading in ("Table 3", "Table 6", "What holds"):
+    (translated,) = comparison.translations
+    assert (translated.corpus, translated.alpha, translated.single) == ("text.a - text.b", 1.0, None)
+    for heading in ("Table 3", "Table 6", "Table 4", "What holds"):
         assert heading in mode_run.stdout
     report = mode_run.folder / "report.html"
     assert str(report) in mode_run.stdout
@@ -74,7 +93,7 @@ def test_iterations_keep_their_artifacts_apart(mode_run: FinishedRun, artifacts:
     assert isinstance(taken, list)
     # In the order of the loop, whichever iteration ended first.
     assert [record.digest for record in taken] == [manifests[name].digest for name in sorted(manifests)]
-    assert "[8/8] compare" in mode_run.stderr
+    assert "[10/10] compare" in mode_run.stderr
 
 
 def test_the_figures_are_those_of_the_variants(comparison: Comparison, results: TableResults) -> None:
@@ -94,7 +113,7 @@ def test_the_figures_are_those_of_the_variants(comparison: Comparison, results: 
 
 
 def test_unchanged_iterations_are_reused_and_one_changed_is_not(mode_run: FinishedRun) -> None:
-    again = finished(mode_run.home, run_command(*OPTIONS, "--home", str(mode_run.home)))
+    again = finished(mode_run.home, run_command(*OPTIONS, *text_options(mode_run.home), "--home", str(mode_run.home)))
     assert again.stderr.count("unchanged, taken from") == len(TASKS)
     assert again.stdout.split("Report:")[0] == mode_run.stdout.split("Report:")[0]
     variants = [{"model": "single", "alphas": "0", "narrow_vision": "skip"}]

@@ -13,6 +13,8 @@ from moist.mode.paper import TABLE_3
 from moist.mode.probing import Probe
 from moist.mode.results import Architecture, ImageResults, TableResults, VariantResults, best_alpha
 from moist.mode.statistics import Paired, Summary
+from moist.mode.translation_comparison import TranslationLine, translation_claims, translation_lines
+from moist.mode.translation_results import TranslationResults
 
 RELATED = {
     "isolet1": ("isolet", "one of Isolet's five parts: 1560 of its 7797 rows, so its figures are not the paper's task"),
@@ -75,16 +77,20 @@ class Comparison(Frozen):
     seeds: list[int]
     candidates: list[float]
     images: list[ImageLine] = Field(default=[], description="Table 5; empty where no images were learned")
+    translations: list[TranslationLine] = Field(default=[], description="Table 4; empty where nothing was translated")
     claims: list[Claim]
 
 
 def compare_results(
-    tables: Sequence[TableResults], candidates: Sequence[float], images: Sequence[ImageResults] = ()
+    tables: Sequence[TableResults],
+    candidates: Sequence[float],
+    images: Sequence[ImageResults] = (),
+    translations: Sequence[TranslationResults] = (),
 ) -> Comparison:
     """Choose alphas, for tables among `candidates`, for images among all that were trained; pair, and judge.
 
-    Raises InputError for no tables, a table or image data set that is there twice, different seeds, or a variant that
-    has none of the candidates.
+    Raises InputError for no tables, anything that is there twice, different seeds, or a variant that has none of the
+    candidates.
     """
     names = [table.table for table in tables]
     if not names or len(set(names)) < len(names):
@@ -94,8 +100,15 @@ def compare_results(
         raise InputError("The results to compare come from different seeds: train all variants with the same ones.")
     lines = [_line(table, candidates) for table in tables]
     seen = image_lines(images)
-    claims = [*_claims(lines, tables), *image_claims(seen)]
-    return Comparison(lines=lines, seeds=seeds[0], candidates=list(candidates), images=seen, claims=claims)
+    translated = translation_lines(translations)
+    return Comparison(
+        lines=lines,
+        seeds=seeds[0],
+        candidates=list(candidates),
+        images=seen,
+        translations=translated,
+        claims=[*_claims(lines, tables), *image_claims(seen), *translation_claims(translated)],
+    )
 
 
 def accuracies(variant: VariantResults, alpha: float, part: Literal["test", "validation"] = "test") -> list[float]:

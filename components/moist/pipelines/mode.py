@@ -1,5 +1,6 @@
-"""MoDE as a Kubeflow pipeline: every table, mixture and image data set in a loop each, then one comparison."""
+"""MoDE as a Kubeflow pipeline: tables, mixtures, image data sets and translators in loops, then one comparison."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from kfp import dsl
@@ -12,6 +13,7 @@ from moist.stages.prepare_data.component import prepare_data
 from moist.stages.prepare_table.component import prepare_table
 from moist.stages.probe_experts.component import probe_experts
 from moist.stages.train_mixture.component import train_mixture
+from moist.stages.train_translator.component import train_translator
 from moist.stages.train_vision_mixture.component import train_vision_mixture
 
 DEFAULT_IMAGES = Images()
@@ -32,6 +34,11 @@ def image_set(name: str, source: str = "bundled") -> dict[str, str]:
     return {"dataset": name, "source": source}
 
 
+def translator(model: str, alpha: str = "0") -> dict[str, str]:
+    """One item of the loop over translators."""
+    return {"model": model, "alpha": alpha}
+
+
 VARIANTS = [
     variant("dense-2", WIDE, "measure"),
     variant("sparse-10-2"),
@@ -42,6 +49,9 @@ VARIANTS = [
 """Table 3's five columns, Table 7's three numbers of experts, and Fig 4; the slowest first, so that none is last."""
 
 IMAGES = [image_set("digits")]
+TRANSLATORS = [translator("dense-2", "1"), translator("dense-2"), translator("single")]
+"""Table 4's three columns."""
+
 TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -85,8 +95,19 @@ def preset_arguments(preset: str) -> dict[str, Any]:
     return PRESETS[preset]
 
 
-def mode_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
-    """The MoDE DAG: each table's mixtures, trained for all seeds and strengths at once, and their experts probed."""
+def pipeline_for(images: Images, given: Mapping[str, Any]) -> Any:
+    """The pipeline, with translation if both of its files are given. Raises InputError for one file alone."""
+    files = [bool(given.get(name)) for name in ("text_source", "text_target")]
+    if any(files) and not all(files):
+        raise InputError("--text-source and --text-target go together: name two files of one sentence a line each.")
+    return mode_pipeline(images, translation=all(files))
+
+
+def mode_pipeline(images: Images = DEFAULT_IMAGES, translation: bool = False) -> Any:
+    """The MoDE DAG: each table's mixtures, trained for all seeds and strengths at once, and their experts probed.
+
+    With `translation` also translators, on the files that the arguments text_... name.
+    """
 
     @dsl.pipeline(name="mode", description="Mixtures of experts with mutual distillation, beside the paper.")  # type: ignore[untyped-decorator]
     def mode(
@@ -117,6 +138,20 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
         image_learning_rate: float = 2e-3,
         image_alphas: str = "0.1, 1, 10",
         image_space: str = "embeddings",
+        text_source: str = "",
+        text_target: str = "",
+        text_validation_source: str = "",
+        text_validation_target: str = "",
+        text_test_source: str = "",
+        text_test_target: str = "",
+        translators: list[dict[str, str]] = TRANSLATORS,
+        text_vocabulary: int = 8000,
+        text_width: int = 256,
+        text_feed_forward: int = 1024,
+        text_layers: int = 2,
+        text_epochs: int = 8,
+        text_batch_tokens: int = 1024,
+        text_learning_rate: float = 1e-3,
         gpu_type: str = "nvidia.com/gpu",
         gpu_count: str = "1",
         train_cpu: str = "4",
@@ -171,11 +206,35 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
                 dataset=data.outputs["dataset"],
             )
             on_gpu(learned, "Train mixtures on images", training)
+        more = {}
+        if translation:
+            with dsl.ParallelFor(items=translators, name="translators") as each:
+                translates = train_translator(
+                    model=each.model,
+                    alpha=each.alpha,
+                    source=text_source,
+                    target=text_target,
+                    validation_source=text_validation_source,
+                    validation_target=text_validation_target,
+                    test_source=text_test_source,
+                    test_target=text_test_target,
+                    vocabulary=text_vocabulary,
+                    width=text_width,
+                    feed_forward=text_feed_forward,
+                    layers=text_layers,
+                    epochs=text_epochs,
+                    batch_tokens=text_batch_tokens,
+                    learning_rate=text_learning_rate,
+                    seed=seed,
+                )
+                on_gpu(translates, "Train translator", training)
+            more["translations"] = dsl.Collected(translates.outputs["results"])
         compared = compare(
             candidates=candidates,
             shown=shown,
             tables=dsl.Collected(probed.outputs["results"]),
             images=dsl.Collected(learned.outputs["results"]),
+            **more,
         )
         on_cpu(compared, "Compare with the paper")
 

@@ -29,7 +29,8 @@ class Pipeline:
     """What the command line needs to know of a pipeline."""
 
     description: str
-    make: Callable[[Images], Any]
+    make: Callable[[Images, Arguments], Any]
+    """The pipeline, from its images and the arguments that were given, None those that were not."""
     presets: Iterable[str]
     arguments_of: Callable[[str, Arguments], Arguments]
     """The preset's arguments, from its name and those that were given besides."""
@@ -42,7 +43,7 @@ class Pipeline:
 PIPELINES = {
     "mode": Pipeline(
         f"MoDE as a Kubeflow pipeline. {ELSEWHERE}",
-        mode.mode_pipeline,
+        mode.pipeline_for,
         mode.PRESETS,
         lambda preset, given: mode.preset_arguments(preset),
         lambda arguments: f"tables {', '.join(map(str, arguments['tables']))}",
@@ -50,7 +51,7 @@ PIPELINES = {
     ),
     "sweep": Pipeline(
         f"The MoIST paper’s sweeps as a Kubeflow pipeline. {ELSEWHERE}",
-        sweep.sweep_pipeline,
+        lambda images, given: sweep.sweep_pipeline(images),
         sweep.PRESETS,
         lambda preset, given: sweep.preset_arguments(preset, given.get("dataset", "digits")),
         lambda arguments: f"data set {arguments['dataset']}, seeds {', '.join(map(str, arguments['seeds']))}",
@@ -101,7 +102,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     compile_.add_argument("--output", type=Path, default=Path(f"{name}.yaml"), metavar="FILE", help=f"[{name}.yaml]")
     compile_.set_defaults(command=_compile)
 
-    made = pipeline.make(Images())
+    made = pipeline.make(Images(), {})
     for each in (run, compile_):
         add_images(each)
         add_arguments(each, made, pipeline.presets)
@@ -118,7 +119,7 @@ def _arguments(pipeline: Pipeline, made: Any, options: argparse.Namespace) -> Ar
 
 
 def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
-    made = pipeline.make(Images(options.repository, options.tag))
+    made = pipeline.make(Images(options.repository, options.tag), vars(options))
     arguments = _arguments(pipeline, made, options)
     with finished_run(made, arguments, options, {}, pipeline.subject(arguments)) as (run, folder):
         outputs = run.tasks[pipeline.last]["output"]["artifacts"]
@@ -131,7 +132,7 @@ def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
 
 
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:
-    made = pipeline.make(Images(options.repository, options.tag))
+    made = pipeline.make(Images(options.repository, options.tag), vars(options))
     arguments = _arguments(pipeline, made, options)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(made, str(options.output), pipeline_parameters=arguments)

@@ -19,6 +19,7 @@ from moist.reports.mode_tables import (
     table_6,
     table_7,
 )
+from moist.reports.translation_tables import table_4, translation_notes
 
 
 class Run(NamedTuple):
@@ -53,6 +54,8 @@ def _context(
         "six": table_6(tables, shown),
         "five": table_5(comparison),
         "five_strengths": strengths_5(comparison),
+        "four": table_4(comparison.translations),
+        "translation_notes": [note for line in comparison.translations for note in translation_notes(line)],
         "image_notes": [sentence for line in comparison.images for sentence in image_notes(line)],
         "differences": draw(
             "MoDE − MoE on the test rows in points, paired by seed; lines are 95% intervals. Right of 0, distillation "

@@ -13,6 +13,7 @@ from moist.mode.results import TableResults
 from moist.mode.statistics import Summary
 from moist.reports.documents import Table
 from moist.reports.labels import MISSING, fixed, printable
+from moist.reports.translation_tables import table_4, translation_notes
 
 PAPER = "paper"
 """The mark of a row that is the paper's."""
@@ -147,6 +148,10 @@ def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Seq
     if five is not None and strengths is not None:
         parts += ["## Table 5: images", *(sentence for line in comparison.images for sentence in image_notes(line))]
         parts += [markdown(five), "MoDE − MoE at every strength:", markdown(strengths)]
+    four = table_4(comparison.translations)
+    if four is not None:
+        parts += ["## Table 4: translation, BLEU", markdown(four)]
+        parts += [sentence for line in comparison.translations for sentence in translation_notes(line)]
     parts += ["## What holds", markdown(claims_table(comparison.claims))]
     return "\n\n".join(parts) + "\n"
 
@@ -249,4 +254,5 @@ def image_notes(line: ImageLine) -> list[str]:
 def names(comparison: Comparison) -> list[str]:
     """All data sets, each once."""
     found = [line.table for line in comparison.lines] + [line.images for line in comparison.images]
+    found += [line.corpus for line in comparison.translations]
     return [printable(name) for name in dict.fromkeys(found)]

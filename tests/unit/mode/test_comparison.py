@@ -7,7 +7,10 @@ from moist.errors import InputError
 from moist.mode.comparison import Comparison, compare_results, over_tables, paper_cells, points, verdict
 from moist.mode.results import Architecture, ImageResults, NarrowVision, TableResults, VariantResults
 from moist.mode.statistics import Paired, Summary
+from moist.mode.translation_comparison import translation_claims, translation_lines
+from moist.mode.translation_results import TranslationResults
 from moist.reports.mode_tables import mode_text, strengths_5, table_3, table_5
+from moist.reports.translation_tables import table_4
 
 
 def variant(
@@ -183,3 +186,68 @@ def test_without_images_nothing_is_said_of_them() -> None:
     comparison = compare_results([table("t", variant("dense", UP))], [0.01])
     assert (comparison.images, table_5(comparison), strengths_5(comparison)) == ([], None, None)
     assert not any("Table 5" in claim.claim for claim in comparison.claims)
+
+
+def translator(
+    test: float, alpha: float = 0.0, seed: int = 0, validation: float = 30.0, single: bool = False, epochs: int = 5
+) -> TranslationResults:
+    """One translator of the corpus a - b."""
+    return TranslationResults(
+        corpus="a - b",
+        gate="single" if single else "dense",
+        experts=1 if single else 2,
+        top_k=1 if single else 2,
+        alpha=alpha,
+        parameters=1_000_000 if single else 2_000_000,
+        vocabulary=100,
+        pairs={"train": 10, "validation": 1, "test": 1},
+        network={},
+        training={"epochs": epochs, "seed": seed},
+        series={},
+        search={"beam": 4.0, "length_penalty": 0.6},
+        test_bleu=test,
+        validation_bleu=validation,
+        signature="tok:13a",
+        seconds=1.0,
+    )
+
+
+def test_table_4_pairs_translators_by_seed_and_chooses_alpha_in_validation() -> None:
+    results = [
+        *(translator(30.0 + seed, single=True, seed=seed) for seed in (0, 1, 2)),
+        *(translator(31.0, seed=seed) for seed in (2, 1, 0)),
+        *(translator(32.0 + seed, alpha=1.0, seed=seed, validation=33.0) for seed in (0, 1, 2)),
+        *(translator(40.0, alpha=0.1, seed=seed, validation=29.0) for seed in (0, 1, 2)),
+    ]
+    (line,) = translation_lines(results)
+    assert line.alpha == 1.0
+    assert line.difference == Paired.of([32.0, 33.0, 34.0], [31.0] * 3)
+    (claim,) = translation_claims([line])
+    assert (claim.verdict, claim.here) == ("not settled", "+2.00 [-0.48, +4.48] BLEU on a - b, 3 runs")
+    found = table_4([line])
+    assert found is not None
+    assert found.rows[0] == [
+        "a - b, here", "31.00 ± 1.00", "31.00 ± 0.00", "33.00 ± 1.00", "+2.00 [-0.48, +4.48]", "1"
+    ]  # fmt: skip
+    assert ["iwslt14 de-en, paper", "34.60", "34.88", "35.14", "+0.26", "1"] in found.rows
+
+
+def test_table_4_says_what_is_missing_and_one_run_settles_nothing() -> None:
+    assert table_4([]) is None
+    (alone,) = translation_lines([translator(30.0, single=True)])
+    assert (alone.moe, alone.mode, alone.difference, translation_claims([alone])) == (None, None, None, [])
+    (pair,) = translation_lines([translator(30.0), translator(39.0, alpha=1.0)])
+    assert [claim.verdict for claim in translation_claims([pair])] == ["not settled"]
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ([translator(30.0), translator(31.0)], "both its MoE"),
+        ([translator(30.0), translator(31.0, alpha=1.0, seed=1)], "different seeds"),
+        ([translator(30.0), translator(31.0, alpha=1.0, epochs=6)], "different numbers of epochs"),
+    ],
+)
+def test_translators_that_cannot_be_compared_are_refused(results: list[TranslationResults], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        translation_lines(results)

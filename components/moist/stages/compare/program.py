@@ -1,9 +1,10 @@
-"""python -m moist.stages.compare.program --tables IN ... --images IN ... --metrics OUT --text OUT --report OUT"""
+"""python -m moist.stages.compare.program --tables IN ... [--images IN ...] --metrics OUT --text OUT --report OUT"""
 
 from pathlib import Path
 
 from moist.mode.comparison import Comparison, compare_results
 from moist.mode.results import ImageResults, TableResults, read_results, write_results
+from moist.mode.translation_results import TranslationResults
 from moist.reports.mode_report import Run, mode_report
 from moist.reports.mode_tables import mode_text
 from moist.runtime import provenance
@@ -13,15 +14,24 @@ from moist.stages.compare.settings import STAGE, Settings
 
 
 def compare(
-    settings: Settings, *, tables: list[Path], images: list[Path], metrics: Path, text: Path, report: Path
+    settings: Settings,
+    *,
+    tables: list[Path],
+    images: list[Path],
+    translations: list[Path],
+    metrics: Path,
+    text: Path,
+    report: Path,
 ) -> Metadata:
-    """Compare the results on all tables and images with the paper's and with each other."""
+    """Compare the results on all tables, images and texts with the paper's and with each other."""
     results = [read_results(TableResults, folder) for folder in tables]
     seen = [read_results(ImageResults, folder) for folder in images]
-    comparison = compare_results(results, settings.choose_from, seen)
+    translated = [read_results(TranslationResults, folder) for folder in translations]
+    comparison = compare_results(results, settings.choose_from, seen, translated)
     write_results(comparison, metrics)
     manifests = [read_manifest(folder, "tables") for folder in tables]
     manifests += [read_manifest(folder, "images") for folder in images]
+    manifests += [read_manifest(folder, "translations") for folder in translations]
     run = Run(
         device=provenance.machine(),
         versions=manifests[0].versions,
@@ -44,6 +54,10 @@ def _shown(comparison: Comparison) -> dict[str, float]:
     for seen in comparison.images:
         for name, summary in (("single", seen.single), ("MoE", seen.moe), ("MoDE", seen.mode)):
             shown[f"{seen.images} images {name}"] = summary.mean
+    for text in comparison.translations:
+        for name, bleu in (("single", text.single), ("MoE", text.moe), ("MoDE", text.mode)):
+            if bleu is not None:
+                shown[f"{text.corpus} BLEU {name}"] = bleu.mean
     return shown
 
 

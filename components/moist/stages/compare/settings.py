@@ -4,7 +4,7 @@ import math
 
 from pydantic import Field, field_validator
 
-from moist.runtime.kinds import IMAGE_RESULTS, TABLE_RESULTS
+from moist.runtime.kinds import IMAGE_RESULTS, TABLE_RESULTS, TRANSLATION_RESULTS
 from moist.runtime.stage import Port, Stage, StageSettings
 
 
@@ -38,11 +38,14 @@ class Settings(StageSettings):
 
 STAGE = Stage(
     name="compare",
-    summary="Lay what was measured on tables and images beside the MoDE paper: tables, differences, plots, what holds.",
+    summary="Lay what was measured beside the MoDE paper: tables, differences, plots, what holds.",
     settings=Settings,
     inputs={
         "tables": Port(TABLE_RESULTS.kind, "Metrics", "the results of each table", many=True),
         "images": Port(IMAGE_RESULTS.kind, "Metrics", "the results of each image data set", optional=True, many=True),
+        "translations": Port(
+            TRANSLATION_RESULTS.kind, "Metrics", "the results of each translator", optional=True, many=True
+        ),
     },
     outputs={
         "metrics": Port("comparison", "Metrics", "every figure of the tables"),

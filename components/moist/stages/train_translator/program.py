@@ -71,7 +71,7 @@ def train(
     found = TranslationResults(
         corpus=f"{_file(settings.source)} - {_file(settings.target)}",
         **settings.name._asdict(),
-        alpha=settings.alpha,
+        alpha=settings.strength,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocabulary=len(tokenizer),
         pairs={"train": len(pairs.source), "validation": len(validation.source), "test": len(written)},

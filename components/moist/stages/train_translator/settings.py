@@ -1,5 +1,6 @@
 """train_translator's settings, inputs and outputs."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -24,9 +25,7 @@ class Settings(StageSettings):
         description="single (a plain Transformer), dense-E (its first feed-forwards are E experts each) or sparse-E-K "
         "(the K heaviest of E experts)",
     )
-    alpha: float = Field(
-        0.0, ge=0, le=1e6, description="distillation strength; the paper's is 1, 0 is the plain mixture"
-    )
+    alpha: str = Field("0", description="distillation strength, 0 or more; the paper's is 1, 0 is the plain mixture")
     vocabulary: int = Field(8000, ge=8, le=1_000_000, description="subword pieces of both languages together")
     width: int = Field(256, ge=2, le=8192, description="width of the network")
     feed_forward: int = Field(1024, ge=1, le=65_536, description="hidden units of a feed-forward and of an expert")
@@ -57,20 +56,30 @@ class Settings(StageSettings):
         parse_model_name(model)
         return model
 
+    @field_validator("alpha")
+    @classmethod
+    def _number(cls, alpha: str) -> str:
+        if not (math.isfinite(float(alpha)) and float(alpha) >= 0):
+            raise ValueError("give a number, 0 or more")
+        return alpha
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         for part in ("validation", "test"):
             if bool(getattr(self, f"{part}_source")) != bool(getattr(self, f"{part}_target")):
                 raise InputError(f"Settings {part}_source and {part}_target go together: name both files, or neither.")
-        if self.model == "single" and self.alpha:
-            raise InputError(
-                f"Setting alpha={self.alpha:g} is not allowed with model='single': give 0, it has no peers."
-            )
+        if self.model == "single" and self.strength:
+            raise InputError(f"Setting alpha={self.alpha} is not allowed with model='single': give 0, it has no peers.")
         if self.width % (2 * self.heads):
             raise InputError(
                 f"Setting width={self.width} is not allowed: it must be a multiple of twice heads={self.heads}."
             )
         return self
+
+    @property
+    def strength(self) -> float:
+        """`alpha` as a number; it is text because every field of a pipeline's loop is."""
+        return float(self.alpha)
 
     @property
     def name(self) -> ModelName:
