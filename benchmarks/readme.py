@@ -15,6 +15,7 @@ from moist.reports import paper
 from readme_cost import cost_svg
 from readme_mode import MAKERS
 from readme_speed import speed_table
+from readme_translation import translation_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -41,7 +42,9 @@ def with_tables(text: str) -> str:
         if match["name"] in MAKERS:
             return f"{match[1]}{MAKERS[match['name']](RESULTS)}\n{match['end']}"
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
-        if match["name"].endswith("-sweep"):
+        if match["name"] == "mode-translation":
+            make = translation_table
+        elif match["name"].endswith("-sweep"):
             make = readme_sweep.points if match["kind"] == "points" else readme_sweep.claims
         else:
             make = best_table if match["name"].startswith("best-") else table

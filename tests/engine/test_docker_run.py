@@ -311,10 +311,15 @@ def test_a_source_on_this_machine_can_be_read_and_not_written(
     source.mkdir()
     (source / "images").write_text("pixels")
     source.chmod(0o777)
-    code = f"assert open('{source}/images').read() == 'pixels'; open('{source}/new', 'w')"
+    code = f"""import sys
+assert open('{source}/images').read() == 'pixels'
+try:
+    open('{source}/new', 'w')
+except OSError:
+    sys.exit(7)"""
     with containers.store(tmp_path / "store") as environment:
         command = ["python3", "-c", code]
-        assert containers.run("reader", slim, command, environment, tmp_path / "task", [str(source)]) == 1
+        assert containers.run("reader", slim, command, environment, tmp_path / "task", [str(source)]) == 7
     assert [path.name for path in source.iterdir()] == ["images"]
 
 

@@ -21,7 +21,7 @@ TASKS = {
 }
 TEXT = {
     "translators": json.dumps([{"model": "dense-2", "alpha": "1"}, {"model": "dense-2", "alpha": "0"}]),
-    "text-vocabulary": "40",
+    "text-vocabulary": "25",
     "text-width": "16",
     "text-feed-forward": "16",
     "text-layers": "1",

@@ -91,7 +91,7 @@ class Containers:
         volumes = {str(folder): {"bind": str(folder), "mode": "rw,z"}}
         for source in sources:
             # A relative path is relative to the images' working folder, /tmp.
-            volumes[str(Path(source).resolve())] = {"bind": os.path.normpath(f"/tmp/{source}"), "mode": "ro"}
+            volumes[str(Path(source).resolve())] = {"bind": os.path.normpath(Path("/tmp", source)), "mode": "ro"}
         passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         with _engine_errors():
             container = self._client.containers.create(

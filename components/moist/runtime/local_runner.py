@@ -39,6 +39,9 @@ THREADS = {"OMP_WAIT_POLICY": "passive"}
 """Threads that spin while they wait make training up to twelve times slower when something else uses a core."""
 
 GRACE_SECONDS = 2.0
+SOURCES = ("source", "target")
+"""What the names of settings end in that may be paths of this machine."""
+
 PYTHON_MODULE = ["python3", "-m"]
 
 LOOP_THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
@@ -166,14 +169,15 @@ def _task_handler(run: LocalRun) -> type:
             if containers is None:
                 exit_code = _run_child(run, self.full_command, {**threads, **checkpoints, **os.environ, **ours})
             else:
-                source = executor_input.get("inputs", {}).get("parameterValues", {}).get("source", "")
+                given = executor_input.get("inputs", {}).get("parameterValues", {})
+                files = {value for name, value in given.items() if name.endswith(SOURCES) and isinstance(value, str)}
                 exit_code = containers.run(
                     name,
                     self.image,
                     self.full_command,
                     {**threads, **checkpoints, **ours},
                     output_file.parent,
-                    sources=[source] if source and Path(source).exists() else [],
+                    sources=sorted(value for value in files if value and Path(value).exists()),
                 )
             seconds = round(time.monotonic() - began, 3)
             if exit_code != 0 or not output_file.exists():
