@@ -25,9 +25,10 @@ def translation_table(record: dict[str, Any]) -> str:
     one = next(iter(translators.values()))
     training, pairs = one["training"], one["pairs"]
     note = (
-        f"{record['settings']['corpus']}, {one['corpus']}: {pairs['train']:,} training, {pairs['validation']:,} validation "
-        f"and {pairs['test']:,} test pairs, {training['epochs']} epochs, seed {training['seed']}, one run each, which "
-        f"settles no difference. BLEU by sacrebleu, {one['signature']}, beam {one['search']['beam']:g}. Trained on "
+        f"{record['settings']['corpus']}, {one['corpus']}: {pairs['train']:,} training, {pairs['validation']:,} "
+        f"validation and {pairs['test']:,} test pairs, {training['epochs']} epochs, seed {training['seed']}, one run "
+        f"each, which settles no difference. BLEU by sacrebleu, {one['signature']}, beam {one['search']['beam']:g}. "
+        f"Trained on "
         f"{one['machine']}, {one['threads']} thread, torch {one['versions']['torch']}, code {one['code']}."
     )
     return "\n".join([*lines, "", note])
