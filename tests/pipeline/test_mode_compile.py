@@ -127,17 +127,18 @@ def test_a_list_of_structures_is_json(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_translation_is_there_when_its_files_are_named() -> None:
-    given = arguments(text_source="a.en", text_target="a.de", text_epochs=3)
+    given, translating = (
+        arguments(text_source="a.en", text_target="a.de", text_epochs=3),
+        mode_pipeline(translation=True),
+    )
     assert not any("translator" in task.name for task in planned_tasks(mode_pipeline(), given))
-    planned = {task.name: task.values for task in planned_tasks(mode_pipeline(translation=True), given)}
+    planned = {task.name: task.values for task in planned_tasks(translating, given)}
     chosen = [planned[f"train-translator-{i}"] for i in range(3)]
     assert [(one["model"], one["alpha"]) for one in chosen] == [("dense-2", "1"), ("dense-2", "0"), ("single", "0")]
     assert {(one["source"], one["target"], one["epochs"]) for one in chosen} == {("a.en", "a.de", 3)}
-    check_arguments(mode_pipeline(translation=True), given)
+    check_arguments(translating, given)
     with pytest.raises(InputError, match="Setting alpha='-1' is not allowed"):
-        check_arguments(
-            mode_pipeline(translation=True), {**given, "translators": [{"model": "dense-2", "alpha": "-1"}]}
-        )
+        check_arguments(translating, {**given, "translators": [{"model": "dense-2", "alpha": "-1"}]})
 
 
 def test_one_text_file_alone_is_refused(tmp_path: Path) -> None:
