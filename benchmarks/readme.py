@@ -43,8 +43,8 @@ def with_tables(text: str) -> str:
             return f"{match[1]}{MAKERS[match['name']](RESULTS)}\n{match['end']}"
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
         if match["name"] == "mode-translation":
-            make = translation_table
-        elif match["name"].endswith("-sweep"):
+            return f"{match[1]}{translation_table(result)}\n{match['end']}"
+        if match["name"].endswith("-sweep"):
             make = readme_sweep.points if match["kind"] == "points" else readme_sweep.claims
         else:
             make = best_table if match["name"].startswith("best-") else table
