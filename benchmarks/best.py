@@ -57,14 +57,16 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--mixtures", nargs="+", default=["prototype", "shared", "shared, mutual"], choices=MIXTURES)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="keep each seed's figures here, to go on after a break"
+    )
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load_dataset(options.dataset)
     seeds = []
     for seed in options.seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            seeds.append(_one_seed(options, data, seed, Path(folder)))
+        seeds.append(_kept(options, data, seed))
         print(
             f"seed {seed}: " + " · ".join(f"{key} {100 * row.accuracy:.2f}" for key, row in seeds[-1].items()),
             flush=True,
@@ -72,11 +74,26 @@ def main() -> None:
         results = summary(seeds, options.mixtures)
         if options.write:  # after every seed, so that an interrupted run keeps what it has
             settings = {
-                key: value for key, value in vars(options).items() if key not in ("dataset", "logits", "teacher")
+                key: value
+                for key, value in vars(options).items()
+                if key not in ("dataset", "logits", "teacher", "keep")
             }
             settings["seeds"] = options.seeds[: len(seeds)]
             write(f"best-{options.name}", results, {**settings, "data": data.split_note, "train": len(data.train)})
     print(json.dumps(results["differences"], indent=1))
+
+
+def _kept(options: argparse.Namespace, data: ImageDataset, seed: int) -> dict[str, Row]:
+    """A seed's rows, from an earlier run with the same --keep if it got that far."""
+    path = options.keep / f"{options.name}-{seed}.json" if options.keep else None
+    if path and path.exists():
+        return {key: Row.model_validate(row) for key, row in json.loads(path.read_text()).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = _one_seed(options, data, seed, Path(folder))
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({key: row.model_dump() for key, row in rows.items()}))
+    return rows
 
 
 def summary(seeds: list[dict[str, Row]], mixtures: list[str]) -> dict[str, Any]:
