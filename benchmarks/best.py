@@ -80,7 +80,9 @@ def main() -> None:
             }
             settings["seeds"] = options.seeds[: len(seeds)]
             write(f"best-{options.name}", results, {**settings, "data": data.split_note, "train": len(data.train)})
-    print(json.dumps(results["differences"], indent=1))
+    for name, difference in results["differences"].items():
+        low, high = (f"{100 * difference[end]:+.2f}" if difference[end] is not None else "?" for end in ("low", "high"))
+        print(f"{name}: {100 * difference['mean']:+.2f} [{low}, {high}] points")
 
 
 def _kept(options: argparse.Namespace, data: ImageDataset, seed: int) -> dict[str, Row]:
@@ -133,7 +135,7 @@ def _cascades(seeds: list[dict[str, Row]], control: str) -> dict[str, tuple[list
     found = {}
     for key in seeds[0]:
         cost = [seed[control].macs for seed in seeds]
-        if not seeds[0][key].cascade or seeds[0][key].macs >= 0.9 * cost[0]:
+        if not seeds[0][key].cascade or key.startswith("same cost") or seeds[0][key].macs >= 0.9 * cost[0]:
             continue
         values = [
             float(np.interp(limit, [p.macs for p in seed[key].cascade], [p.accuracy for p in seed[key].cascade]))
@@ -197,14 +199,15 @@ def _one_seed(options: argparse.Namespace, data: ImageDataset, seed: int, root: 
                 epochs = {"router_epochs": options.router_epochs, "joint_epochs": options.joint_epochs}
                 student(name, control=control, **epochs, **costs)
             folders[f"{control.replace('_', ' ')} as {mixture}"] = root / name
-    rows = {}
+    measured: dict[Path, Row] = {}
     for name, folder in folders.items():
-        # In pairs, since the measuring stage knows a fixed set of names; its cascade needs the teacher beside.
-        key = "mixture" if name in options.mixtures else "student"
-        pair = {"teacher": options.teacher, **({} if name == "teacher" else {key: folder})}
-        found = measure_rows(load_candidates(pair, torch.device("cpu")), data, torch.device("cpu"), "fp32", 500, 0.0)
-        rows[name] = found[-1]
-    return rows
+        if folder not in measured:
+            # In pairs, since the measuring stage knows a fixed set of names; its cascade needs the teacher beside.
+            key = "mixture" if name in options.mixtures else "student"
+            pair = {"teacher": options.teacher, **({} if name == "teacher" else {key: folder})}
+            device = torch.device("cpu")
+            measured[folder] = measure_rows(load_candidates(pair, device), data, device, "fp32", 500, 0.0)[-1]
+    return {name: measured[folder] for name, folder in folders.items()}
 
 
 def _quietly(stage: Any, settings: Any, **paths: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import readme_sweep
 from moist.reports import paper
+from readme_best import best_table
 from readme_cost import cost_svg
 from readme_mode import MAKERS
 from readme_speed import speed_table
@@ -93,42 +94,6 @@ def table(result: dict[str, Any]) -> str:
             "MFLOPs are multiply-adds of one image divided by 64, the router left out; the column before it is ours."
         )
     return "\n".join([*lines, "", note])
-
-
-def best_table(result: dict[str, Any]) -> str:
-    """What benchmarks/best.py wrote: accuracies, costs, and each mixture less its controls, paired over the seeds."""
-    rows, differences = result["results"]["rows"], result["results"]["differences"]
-    lines = [
-        "| model | accuracy % | MMAC | training, times the student's | less same budget | less same cost |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name, row in rows.items():
-        accuracy = row["accuracy"]
-        spent = row.get("training_gmac") if name != "teacher" else None
-        times = f"{spent / rows['student']['training_gmac']:.1f}" if spent else ""
-        gaps = [_points(differences.get(f"{name} - {control}")) for control in ("same budget", "same cost")]
-        cells = [name, f"{100 * accuracy['mean']:.2f}", f"{row['mmac']:.2f}", times, *gaps]
-        if accuracy["std"] is not None and name != "teacher":
-            cells[1] += f" ± {100 * accuracy['std']:.2f}"
-        lines.append(f"| {' | '.join(cells)} |")
-    settings = result["settings"]
-    seeds = ", ".join(map(str, settings["seeds"]))
-    note = (
-        f"{settings['data']} {settings['train']:,} training images. Means over seeds {seeds}; ± is the standard "
-        "deviation; differences in points, paired by seed, with their 95% intervals. "
-        f"{settings['student_epochs']} epochs for the student, {settings['joint_epochs']} together, k={settings['k']}. "
-        f"Measured on {result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."
-    )
-    return "\n".join([*lines, "", note])
-
-
-def _points(difference: dict[str, Any] | None) -> str:
-    if difference is None:
-        return ""
-    mean = f"{100 * difference['mean']:+.2f}"
-    if difference["low"] is None:
-        return mean
-    return f"{mean} [{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
 
 
 def label(text: str, key: str, runs: list[dict[str, Any]]) -> str:
