@@ -119,39 +119,29 @@ def summary(seeds: list[dict[str, Row]], mixtures: list[str]) -> dict[str, Any]:
         for control in ("same budget", "same cost")
         if (key := f"{control} as {mixture}") in rows
     }
-    cascades = _cascades(seeds, f"same cost as {mixtures[0]}")
-    for key, (values, mmac, baseline) in cascades.items():
+    for key, (values, mmac, baseline) in _cascades(seeds).items():
         rows[key] = {"accuracy": Summary.of(values).model_dump(), "mmac": mmac}
         differences[f"{key} - same cost"] = Paired.of(values, baseline).model_dump()
     return {"rows": rows, "differences": differences}
 
 
-def _cascades(seeds: list[dict[str, Row]], control: str) -> dict[str, tuple[list[float], float, list[float]]]:
-    """Every cheaper model that asks the teacher about as many images as the cost of `control` allows.
+def _cascades(seeds: list[dict[str, Row]]) -> dict[str, tuple[list[float], float, list[float]]]:
+    """Every cheaper model that asks the teacher about as many images as the cost of the dearest single student allows.
 
-    Its accuracies, what it costs in the mean (MMAC), and the control's accuracies. Between two points of a cascade the
+    Its accuracies, what it costs in the mean (MMAC), and that student's accuracies. Between two points of a cascade the
     line is what choosing one of both thresholds at random gives.
     """
+    singles = [key for key in seeds[0] if key == "wide head" or key.startswith("same cost")]
+    control = max(singles, key=lambda key: seeds[0][key].macs)
+    cost, baseline = [seed[control].macs for seed in seeds], [seed[control].accuracy for seed in seeds]
     found = {}
     for key in seeds[0]:
-        cost = [seed[control].macs for seed in seeds]
-        if not seeds[0][key].cascade or key.startswith("same cost") or seeds[0][key].macs >= 0.9 * cost[0]:
-            continue
-        values = [
-            float(np.interp(limit, [p.macs for p in seed[key].cascade], [p.accuracy for p in seed[key].cascade]))
-            for seed, limit in zip(seeds, cost, strict=True)
-        ]
-        found[f"{key}, asking the teacher"] = (
-            values,
-            sum(cost) / len(cost) / 1e6,
-            [s[control].accuracy for s in seeds],
-        )
+        if seeds[0][key].cascade and key not in singles and seeds[0][key].macs < cost[0]:
+            curves = [([p.macs for p in seed[key].cascade], [p.accuracy for p in seed[key].cascade]) for seed in seeds]
+            values = [float(np.interp(limit, *curve)) for limit, curve in zip(cost, curves, strict=True)]
+            name = f"{key}, asking the teacher at the cost of {control}"
+            found[name] = (values, sum(cost) / len(cost) / 1e6, baseline)
     return found
-
-
-def _mean(values: list[Any]) -> float | None:
-    known = [float(value) for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _one_seed(options: argparse.Namespace, data: ImageDataset, seed: int, root: Path) -> dict[str, Row]:
