@@ -144,6 +144,11 @@ def _cascades(seeds: list[dict[str, Row]]) -> dict[str, tuple[list[float], float
     return found
 
 
+def _mean(values: list[Any]) -> float | None:
+    known = [float(value) for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
 def _one_seed(options: argparse.Namespace, data: ImageDataset, seed: int, root: Path) -> dict[str, Row]:
     """All rows of one seed."""
     inputs = {"dataset": options.dataset, "logits": options.logits}
