@@ -22,6 +22,7 @@ from typing import Any
 
 from kfp import local
 from kfp.local import status, subprocess_task_handler
+from kfp.local.orchestrator import task_spec_utils
 
 from moist.errors import MoistError
 from moist.runtime import provenance
@@ -119,7 +120,7 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
     keep("running")
     run.work.mkdir(parents=True, exist_ok=True)
     try:
-        with _forking(run, spec), _handler_for(run), _quiet_kfp(run.work / "kfp.log"), _stopping(run):
+        with _forking(run, spec), _handler_for(run), _nested_loops(), _quiet_kfp(run.work / "kfp.log"), _stopping(run):
             local.init(
                 runner=local.SubprocessRunner(use_venv=False),
                 pipeline_root=str(run.work),
@@ -281,6 +282,26 @@ def _handler_for(run: LocalRun) -> Iterator[None]:
         yield
     finally:
         subprocess_task_handler.SubprocessTaskHandler = before
+
+
+@contextlib.contextmanager
+def _nested_loops() -> Iterator[None]:
+    """In a loop inside a loop, kfp.local 2.17.3 puts the inner item where the outer one is meant; undo that."""
+    before = task_spec_utils.create_parameter_loop_iteration_task_spec
+
+    def corrected(original_task_spec: Any, loop_item: Any, loop_task_name: str) -> Any:
+        made = before(original_task_spec, loop_item, loop_task_name)
+        for name, given in original_task_spec.inputs.parameters.items():
+            # An iteration's own item never comes from outside, so whatever item does is an outer loop's.
+            if given.component_input_parameter.endswith("-loop-item"):
+                made.inputs.parameters[name].CopyFrom(given)
+        return made
+
+    task_spec_utils.create_parameter_loop_iteration_task_spec = corrected
+    try:
+        yield
+    finally:
+        task_spec_utils.create_parameter_loop_iteration_task_spec = before
 
 
 @contextlib.contextmanager
