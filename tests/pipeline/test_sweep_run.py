@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 ONE_SEED = {
     "distill-student-0", "pretrain-router-0", "train-jointly-0", "control-same-budget-0", "control-same-cost-0",
     "cluster-by-k-0-0", "router-by-k-0-0", "train-by-k-0-0", "distill-by-width-0-0", "train-by-width-0-0",
-    "router-by-kind-0-0", "train-by-router-0-0", "router-by-size-0-0", "train-by-size-0-0", "evaluate-0",
+    "router-by-kind-0-0", "train-by-router-0-0", "router-by-size-0-0", "train-by-size-0-0",
+    "router-by-size-0-1", "train-by-size-0-1", "evaluate-0",
 }  # fmt: skip
 TASKS = ONE_SEED | {"prepare-data", "train-teacher", "cluster-logits", "compare-sweep"}
 OPTIONS = ("run", "--pipeline", "sweep", "--preset", "smoke")
@@ -46,6 +47,7 @@ def test_the_points_are_those_that_were_asked_for(comparison: SweepComparison) -
         "k": [2, 3],
         "width": [16, 32],
         "router": ["cnn", "transformer", "linear"],
+        "router_size": [16, 64],
     }
     assert comparison.middle.macs == comparison.middle.router_macs + 64 * comparison.middle.paper_mflops * 1e6
     assert [point.key for point in comparison.controls] == ["same_budget", "same_cost"]

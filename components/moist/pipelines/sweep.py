@@ -25,7 +25,7 @@ WIDTHS = [16, 32, 64, 128, 512, 1024, 2048, 4096, 8192]
 """Fig 3b's, 2^4 to 2^13, less the 256 of the mixture in the middle."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": [0], "other_k": [2], "other_widths": [16], "linear_sizes": [16]},
+    "smoke": {"seeds": [0], "other_k": [2], "other_widths": [16], "linear_sizes": [16, 64]},
     "quick": {"other_widths": [16, 64, 1024, 4096]},
     "paper": {},
 }
