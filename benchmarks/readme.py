@@ -1,8 +1,9 @@
 """python benchmarks/readme.py: rewrite tables and plots of README and docs from benchmarks/results/ (`make results`).
 
 A table stands between `<!-- table: FILE -->` and `<!-- end -->`, that of speeds from several files between
-`<!-- table: speed -->` and `<!-- end -->`, those of MoDE likewise (readme_mode.py), all points of a sweep between
-`<!-- points: FILE -->` and `<!-- end -->`; a test compares them and the results.
+`<!-- table: speed -->` and `<!-- end -->`, that of serving and those of MoDE likewise (readme_serving.py,
+readme_mode.py), all points of a sweep between `<!-- points: FILE -->` and `<!-- end -->`; a test
+compares them and the results.
 """
 
 import json
@@ -15,6 +16,7 @@ from moist.reports import paper
 from readme_best import best_table
 from readme_cost import cost_svg
 from readme_mode import MAKERS
+from readme_serving import serving_table
 from readme_speed import speed_table
 from readme_translation import translation_table
 
@@ -40,6 +42,8 @@ def with_tables(text: str) -> str:
     def fresh(match: re.Match[str]) -> str:
         if match["name"] == "speed":
             return f"{match[1]}{speed_table(RESULTS)}\n{match['end']}"
+        if match["name"] == "serving":
+            return f"{match[1]}{serving_table(RESULTS)}\n{match['end']}"
         if match["name"] in MAKERS:
             return f"{match[1]}{MAKERS[match['name']](RESULTS)}\n{match['end']}"
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
