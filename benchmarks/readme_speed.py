@@ -29,7 +29,8 @@ def speed_table(results: Path) -> str:
 
 def _how(result: Result) -> str:
     clock = ", CPU time" if result["settings"].get("clock") == "cpu" else ""
-    return f"({result['threads']} threads{clock}, torch {result['versions']['torch']}, commit {result['commit'][:9]})"
+    threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
+    return f"({threads}{clock}, torch {result['versions']['torch']}, commit {result['commit'][:9]})"
 
 
 def _spread(values: Sequence[float], form: str) -> str:
