@@ -42,9 +42,7 @@ def clean_environment() -> dict[str, str]:
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run pipeline.py as a user would."""
     command = [sys.executable, str(ROOT / "pipeline.py"), *arguments]
-    return subprocess.run(
-        command, env=clean_environment(), capture_output=True, text=True, check=False, cwd=ROOT, timeout=280
-    )
+    return subprocess.run(command, env=clean_environment(), capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -114,6 +114,8 @@ def _work(
 
     from moist.runtime.contract import RUNNING, Running
 
+    # The end of the process that started this one arrives as SIGINT, which a shell has its background jobs ignore.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(threads)
     gpu = torch.cuda.is_available()
     if gpu:
