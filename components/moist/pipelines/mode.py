@@ -133,7 +133,7 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES, translation: bool = False) ->
         image_augmentation: str = "none",
         image_network: str = "auto",
         image_runs: int = 3,
-        image_epochs: int = 10,
+        image_epochs: int = 6,
         image_batch_size: int = 64,
         image_learning_rate: float = 2e-3,
         image_alphas: str = "0.1, 1, 10",

@@ -138,7 +138,8 @@ def own_share_by_epoch(measured: dict[float, NarrowVision], name: str) -> str:
                 marker="o" if len(values) < 4 else "", label=f"α {alpha:g}",
             )  # fmt: skip
         axes.axhline(100 / len(next(iter(measured.values())).share), color=MUTED, linewidth=1, linestyle="--")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        epochs = next(iter(measured.values())).epochs
+        axes.xaxis.set_major_locator(FixedLocator(epochs) if len(epochs) < 4 else MaxNLocator(integer=True, nbins=6))
         axes.grid(True)
         axes.legend(loc="center right")
         axes.set_xlabel("epoch")

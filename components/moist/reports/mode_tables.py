@@ -43,7 +43,7 @@ def table_3(comparison: Comparison) -> Table:
             printed = TABLE_3[line.paper]
             cells = [f"{line.paper}, paper", said(printed.single)]
             for moe, mode in ((printed.dense_moe, printed.dense_mode), (printed.sparse_moe, printed.sparse_mode)):
-                cells += [said(moe), said(mode), f"{100 * (mode[0] - moe[0]):+.2f}", "0.01 or 0.1"]
+                cells += [said(moe), said(mode), f"{100 * (mode[0] - moe[0]):+.2f}", "0.01, 0.1"]
             rows.append(cells)
             marks.append(PAPER)
     return Table(headings, rows, marks)
