@@ -12,9 +12,13 @@ from moist.runtime.artifacts import MANIFEST, MAX_MANIFEST_BYTES
 Run = Callable[..., tuple[int, str]]
 
 
-def edit(folder: Path, **changes: Any) -> None:
+def edit(folder: Path, checksum: str = "", **changes: Any) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "checksum": checksum, **changes}))
+
+
+def other_provenance(folder: Path) -> None:
+    edit(folder, **{**json.loads((folder / MANIFEST).read_text()), "machine": "another"})
 
 
 def flip(folder: Path) -> None:
@@ -99,6 +103,7 @@ DAMAGES = {
     deep_settings: "is not a manifest of moist",
     huge_json: "which no manifest has",
     long_kind: "is not a manifest of moist",
+    other_provenance: "is not a manifest of moist",
     other_kind: "must be a lines, but",
     wrong_digest: "was swapped or overwritten since its producer ran",
     outside: "../lines.txt is missing",

@@ -9,9 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from moist.errors import DamagedArtifactError, DiskFullError, MoistError
 
@@ -40,7 +40,7 @@ class FileRecord(BaseModel):
 class Manifest(BaseModel):
     """What travels with every artifact: what it is, what it came from, and the digests of its files."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")  # a later version's fields are under the checksum too
     kind: Name
     name: Name
     digest: Name
@@ -60,6 +60,22 @@ class Manifest(BaseModel):
     """From `started` until the outputs were made and described; what remained was to put them where they belong."""
     compute_seconds: float = 0.0
     """What the stage's own function took of them."""
+    checksum: str = ""
+    """SHA-256 of all the other fields, so that damage to what no file's digest covers is found; "" is not checked."""
+
+    def sealed(self) -> Self:
+        """The same with its checksum."""
+        return self.model_copy(update={"checksum": self._sum()})
+
+    def _sum(self) -> str:
+        fields = json.dumps(self.model_dump(exclude={"checksum"}), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(fields.encode()).hexdigest()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.checksum and self.checksum != self._sum():
+            raise ValueError("its checksum is another")
+        return self
 
 
 def sha256(path: Path) -> str:

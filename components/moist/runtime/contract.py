@@ -267,7 +267,7 @@ def _stamp(stage: Stage, staged: dict[str, Path], facts: dict[str, Any]) -> dict
             kind=stage.outputs[name].kind, name=name, digest=outputs[name], files=files[name], outputs=outputs, **facts
         )
         if path.is_dir():
-            write_json(path / MANIFEST, manifests[name].model_dump())
+            write_json(path / MANIFEST, manifests[name].sealed().model_dump())
     return manifests
 
 
