@@ -209,12 +209,9 @@ def _bring_all(task: Task, stage: Stage, workspace: Path) -> tuple[dict[str, Any
             for i, ref in enumerate(task.inputs[name])
         ]
         paths, found = [path for path, _ in brought], [record for _, record in brought]
-        if port.many:
-            inputs[name], records[name] = paths, found
-        elif brought:
-            inputs[name], records[name] = paths[0], found[0]
-        else:
-            inputs[name] = None
+        inputs[name] = paths if port.many else next(iter(paths), None)
+        if brought:
+            records[name] = found if port.many else found[0]
     return inputs, records
 
 
