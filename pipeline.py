@@ -9,7 +9,7 @@ from typing import Any
 from kfp import dsl
 from moist.presets import ALL_ROUTERS, HEAD_ROUTER
 from moist.runtime.kubeflow import Images, named
-from moist.runtime.scheduling import Training, on_cpu, on_gpu
+from moist.runtime.scheduling import TOLERATIONS, Training, on_cpu, on_gpu
 from moist.stages.cluster_logits.component import cluster_logits
 from moist.stages.distill_student.component import distill_student
 from moist.stages.evaluate.component import evaluate
@@ -55,7 +55,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         train_cpu: str = "4",
         train_memory: str = "16G",
         node_selector: dict[str, str] = {},  # noqa: B006 - kfp reads defaults, it never changes them
-        tolerations: list[dict[str, str]] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
+        tolerations: list[dict[str, str]] = TOLERATIONS,
     ) -> None:
         training = Training(gpu_type, gpu_count, train_cpu, train_memory, node_selector, tolerations)
         learning = {"temperature": temperature, "teacher_weight": teacher_weight, "seed": seed}

@@ -1,7 +1,5 @@
 """What the speed benchmarks share: images of CIFAR-10's shape, teachers, and the distillation stage's training."""
 
-import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from moist.data import sources
 from moist.data.dataset import Augmentation, ImageDataset, Split, build
+from moist.mode.statistics import Paired
 from moist.models.specification import NetworkSpec
 from moist.models.specification import build as build_network
 from moist.runtime.stage import parse_settings
@@ -22,7 +21,6 @@ from moist.training.loop import Batch, History, Objective, Outcome, Recipe, fit
 from moist.training.losses import distillation
 from moist.training.precision import placed
 from moist.training.targets import Targets
-from scipy import stats
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -85,10 +83,8 @@ def tested(model: nn.Module, data: ImageDataset) -> float:
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
     """Mean of ours - theirs over seeds, with its 95% interval (Student's t)."""
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    mean, n = statistics.fmean(differences), len(differences)
-    half = stats.t.ppf(0.975, n - 1) * statistics.stdev(differences) / math.sqrt(n)
-    return {"n": n, "difference": mean, "interval_95": [mean - half, mean + half]}
+    found = Paired.of(ours, theirs)
+    return {"n": found.runs, "difference": found.mean, "interval_95": [found.low, found.high]}
 
 
 def network(architecture: str, data: ImageDataset, seed: int = 0, width: int | None = None) -> nn.Module:

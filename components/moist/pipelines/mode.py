@@ -7,7 +7,7 @@ from kfp import dsl
 
 from moist.errors import InputError
 from moist.runtime.kubeflow import Images
-from moist.runtime.scheduling import Training, on_cpu, on_gpu
+from moist.runtime.scheduling import TOLERATIONS, Training, on_cpu, on_gpu
 from moist.stages.compare.component import compare
 from moist.stages.prepare_data.component import prepare_data
 from moist.stages.prepare_table.component import prepare_table
@@ -51,8 +51,6 @@ VARIANTS = [
 IMAGES = [image_set("digits")]
 TRANSLATORS = [translator("dense-2", "1"), translator("dense-2"), translator("single")]
 """Table 4's three columns."""
-
-TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

@@ -10,7 +10,7 @@ from kfp import dsl
 from moist import presets
 from moist.errors import InputError
 from moist.runtime.kubeflow import Images, named
-from moist.runtime.scheduling import Training, on_cpu, on_gpu
+from moist.runtime.scheduling import TOLERATIONS, Training, on_cpu, on_gpu
 from moist.stages.cluster_logits.component import cluster_logits
 from moist.stages.compare_sweep.component import compare_sweep
 from moist.stages.distill_student.component import distill_student
@@ -78,7 +78,7 @@ def sweep_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
         train_cpu: str = "4",
         train_memory: str = "16G",
         node_selector: dict[str, str] = {},  # noqa: B006
-        tolerations: list[dict[str, str]] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
+        tolerations: list[dict[str, str]] = TOLERATIONS,
     ) -> None:
         training = Training(gpu_type, gpu_count, train_cpu, train_memory, node_selector, tolerations)
 

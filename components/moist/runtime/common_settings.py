@@ -31,3 +31,8 @@ class DistillationSettings(TrainingSettings):
     teacher_weight: float = Field(
         0.7, ge=0, le=1, description="weight of T^2 * KL(teacher, student); the labels' cross-entropy has the rest"
     )
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers divided by commas. Raises ValueError for anything else."""
+    return [float(part) for part in text.split(",")]

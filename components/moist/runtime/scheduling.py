@@ -15,6 +15,9 @@ ENVIRONMENT = "moist-environment"
 """A namespace's ConfigMap of environment variables for tasks, by their own names (k8s/base has one)."""
 
 FROM_NAMESPACE = (ENDPOINT_VARIABLES[0], "AWS_REGION", CHECKPOINTS, PATIENCE, PROCESSES)
+TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+"""What lets a task onto nodes that are kept for GPU work, by default."""
+
 RETRIES = 3
 USER = 65532
 

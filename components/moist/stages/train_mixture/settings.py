@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from moist.errors import InputError
 from moist.mode.model_names import Gate, parse_model_name
+from moist.runtime.common_settings import numbers
 from moist.runtime.kinds import CURVES, METRICS, TABLE, TABLE_MIXTURES
 from moist.runtime.stage import Stage, StageSettings
 
@@ -84,11 +85,6 @@ class Settings(StageSettings):
     @property
     def seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.runs))
-
-
-def numbers(text: str) -> list[float]:
-    """Numbers divided by commas. Raises ValueError for anything else."""
-    return [float(part) for part in text.split(",")]
 
 
 STAGE = Stage(

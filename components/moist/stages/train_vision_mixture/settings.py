@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from moist.runtime.common_settings import numbers
 from moist.runtime.kinds import CURVES, DATASET, IMAGE_RESULTS, METRICS
 from moist.runtime.stage import Port, Stage, StageSettings
 
@@ -69,11 +70,6 @@ class Settings(StageSettings):
     @property
     def seeds(self) -> list[int]:
         return list(range(self.seed, self.seed + self.runs))
-
-
-def numbers(text: str) -> list[float]:
-    """Numbers divided by commas. Raises ValueError for anything else."""
-    return [float(part) for part in text.split(",")]
 
 
 STAGE = Stage(
