@@ -1,5 +1,6 @@
 """Inputs that are not what their producer wrote: each kind of damage is refused with exit code 3 and one sentence."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -145,3 +146,20 @@ def test_an_artifact_swapped_for_another_whole_one_is_refused(tmp_path: Path, ti
     assert code == 3
     assert f"but {digest} was expected" in error
     assert tiny("--executor-input", given(tmp_path / "1" / "copy")) == (0, "")
+
+
+def test_a_manifest_of_a_version_that_knew_fewer_fields_is_whole(tmp_path: Path, tiny: Run) -> None:
+    """Its checksum is of the fields that it has."""
+    made = tmp_path / "made" / "copy"
+    places = {name: tmp_path / "made" / name for name in ("copy", "page", "metrics")}
+    assert tiny(*(part for name, path in places.items() for part in (f"--{name}", path)))[0] == 0
+    fields = {
+        name: value
+        for name, value in json.loads((made / MANIFEST).read_text()).items()
+        if name not in ("checksum", "compute_seconds")
+    }
+    checksum = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+    wanted = [part for name in places for part in (f"--{name}", tmp_path / "out" / name)]
+    for given, code in ((checksum, 0), (checksum[::-1], 3)):
+        (made / MANIFEST).write_text(json.dumps({**fields, "checksum": given}))
+        assert tiny("--source", made, *wanted)[0] == code

@@ -1,6 +1,5 @@
 """`lineage`: every artifact traced through the store, laid out as here and as on a cluster; what is wrong is said."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 from moist.reports.lineage import Lineage, lineage_page, lineage_text
-from moist.runtime.artifacts import InputRecord
+from moist.runtime.artifacts import InputRecord, Manifest
 from moist.runtime.contract import execute
 from moist.runtime.lineage import artifacts_under, trace
 from moist.runtime.local_store import BUCKET, store
@@ -201,8 +200,9 @@ def test_quick_reads_sizes_only(found: Store) -> None:
 def test_other_code_is_said_and_is_no_problem(found: Store) -> None:
     run_all(local, "older")
     uri = local("older", "numbers", "numbers") + "/moist.json"
-    manifest = json.loads(found.get_bytes(uri))
-    found.put_bytes(uri, json.dumps({**manifest, "code_version": "0.0.9+abc"}).encode())
+    manifest = Manifest.model_validate_json(found.get_bytes(uri))
+    older = manifest.model_copy(update={"code_version": "0.0.9+abc"}).sealed()
+    found.put_bytes(uri, older.model_dump_json().encode())
     lineage = trace(found, root_of(local, "older"), "older")
     assert lineage.older == ["numbers"]
     assert lineage.problems == []

@@ -11,6 +11,7 @@ import yaml
 from kfp import components
 from kubeflow_server import Kubeflow, serve
 from moist.runtime import submit
+from moist.runtime.artifacts import Manifest
 from moist.runtime.command_line import main
 from moist.runtime.local_store import store
 from moist.runtime.runs import read_run
@@ -183,7 +184,8 @@ def test_damage_is_found_by_fetch_and_by_rerun(
     assert capsys.readouterr().out.splitlines()[1].split()[:2] == [failed.id, "failed"]
 
     found.put_bytes(f"{numbers}/numbers.json", written)
-    found.put_bytes(f"{numbers}/moist.json", json.dumps({**json.loads(manifest), "digest": "sha256:0"}).encode())
+    another = Manifest.model_validate_json(manifest).model_copy(update={"digest": "sha256:0"}).sealed()
+    found.put_bytes(f"{numbers}/moist.json", another.model_dump_json().encode())
     assert command("rerun", "scale", "--from", run.id) == 3
     assert "was overwritten since" in capsys.readouterr().err
     found.delete(numbers)
