@@ -152,7 +152,8 @@ def _task_handler(run: LocalRun) -> type:
             name, containers = local_task_name(output_file), run.containers
             # In a container, the image's id says more than any version: the same code in another image is another key.
             code = {"image": containers.images[self.image]} if containers else provenance.versions()
-            key = cache_key(self.full_command, executor_input, code)
+            sources = _sources(executor_input)
+            key = cache_key(self.full_command, executor_input, {**code, **file_states(sources)})
             if run.failure is not None:
                 raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
             heading = f"[{next(run.numbers)}/{run.total}] {name}"
@@ -170,15 +171,13 @@ def _task_handler(run: LocalRun) -> type:
             if containers is None:
                 exit_code = _run_child(run, self.full_command, {**threads, **checkpoints, **os.environ, **ours})
             else:
-                given = executor_input.get("inputs", {}).get("parameterValues", {})
-                files = {value for name, value in given.items() if name.endswith(SOURCES) and isinstance(value, str)}
                 exit_code = containers.run(
                     name,
                     self.image,
                     self.full_command,
                     {**threads, **checkpoints, **ours},
                     output_file.parent,
-                    sources=sorted(value for value in files if value and Path(value).exists()),
+                    sources=sources,
                 )
             seconds = round(time.monotonic() - began, 3)
             if exit_code != 0 or not output_file.exists():
@@ -239,21 +238,39 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
             run.children.discard(child)
 
 
-def cache_key(command: list[str], executor_input: dict[str, Any], code: dict[str, str]) -> str:
-    """What a task's outputs depend on: program, code, parameters, and its inputs by digest, wherever they lie."""
+def _sources(executor_input: dict[str, Any]) -> list[str]:
+    """The files and folders of this machine that a task's parameters name."""
+    given = executor_input.get("inputs", {}).get("parameterValues", {})
+    names = {value for name, value in given.items() if name.endswith(SOURCES) and isinstance(value, str)}
+    return sorted(name for name in names if name and Path(name).exists())
+
+
+def file_states(sources: list[str]) -> dict[str, str]:
+    """Size and time of change of every file there: a file that was edited since is another input."""
+    files = [
+        file
+        for source in map(Path, sources)
+        for file in ([source] if source.is_file() else sorted(source.rglob("*")))
+        if file.is_file()
+    ]
+    return {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
+
+
+def cache_key(command: list[str], executor_input: dict[str, Any], facts: dict[str, str]) -> str:
+    """What a task's outputs depend on: program, parameters, inputs by digest, and `facts` (code and named files)."""
     inputs = executor_input.get("inputs", {})
     artifacts = {
         name: [artifact.get("metadata", {}).get("digest", artifact["uri"]) for artifact in entry["artifacts"]]
         for name, entry in inputs.get("artifacts", {}).items()
     }
-    facts = [
+    depends_on = [
         command[:-1],
-        code,
+        facts,
         settings_values(inputs.get("parameterValues", {})),
         artifacts,
         sorted(executor_input["outputs"].get("artifacts", {})),
     ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
 
 
 def _cache_uri(key: str) -> str:
