@@ -9,8 +9,9 @@ from conftest import ROOT, run_command
 from moist.errors import InputError
 from moist.mode.table_mixtures import TableModel
 from moist.mode.table_training import TableTraining
-from moist.pipelines.mode import PRESETS, image_set, mode_pipeline, preset_arguments, variant
+from moist.pipelines.mode import PRESETS, image_set, mode_pipeline, pipeline_for, preset_arguments, variant
 from moist.pipelines.others import choice, parser_of
+from moist.runtime.kubeflow import Images
 from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
 from moist.runtime.task import local_task_name
@@ -73,6 +74,10 @@ def test_presets_are_allowed(preset: str) -> None:
         ({"image_alphas": "0, 1"}, "Setting alphas='0, 1' is not allowed: each must be a number above 0"),
         ({"image_network": "vgg"}, "Setting network='vgg' is not allowed"),
         ({"tables": ["digits", ""]}, "Setting source='' is not allowed"),
+        ({"tables": []}, "The list tables is empty"),
+        ({"tables": ["digits", "a.csv", "digits"]}, 'The list tables has "digits" twice'),
+        ({"variants": []}, "The list variants is empty"),
+        ({"images": [1]}, '1 is not a structure with "dataset" in it'),
     ],
 )
 def test_a_mistake_in_any_iteration_is_found_before_anything_runs(changes: dict[str, Any], said: str) -> None:
@@ -124,6 +129,13 @@ def test_a_list_of_structures_is_json(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         parser_of("mode").parse_args(["run", "--variants", "dense-2"])
     assert "'dense-2' is not a list" in capsys.readouterr().err
+
+
+def test_images_are_left_out_where_none_are_named() -> None:
+    without = arguments(images=[])
+    planned = {task.name for task in planned_tasks(pipeline_for(Images(), without), without)}
+    assert not any("vision" in name or "data" in name for name in planned)
+    assert any("compare" in name for name in planned)
 
 
 def test_translation_is_there_when_its_files_are_named() -> None:

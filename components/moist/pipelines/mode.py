@@ -94,17 +94,22 @@ def preset_arguments(preset: str) -> dict[str, Any]:
 
 
 def pipeline_for(images: Images, given: Mapping[str, Any]) -> Any:
-    """The pipeline, with translation if both of its files are given. Raises InputError for one file alone."""
+    """The pipeline: with translation if both of its files are given, without images if their list is empty.
+
+    Raises:
+        InputError: for one file alone.
+    """
     files = [bool(given.get(name)) for name in ("text_source", "text_target")]
     if any(files) and not all(files):
         raise InputError("--text-source and --text-target go together: name two files of one sentence a line each.")
-    return mode_pipeline(images, translation=all(files))
+    return mode_pipeline(images, translation=all(files), pictures=given.get("images") != [])
 
 
-def mode_pipeline(images: Images = DEFAULT_IMAGES, translation: bool = False) -> Any:
+def mode_pipeline(images: Images = DEFAULT_IMAGES, translation: bool = False, pictures: bool = True) -> Any:
     """The MoDE DAG: each table's mixtures, trained for all seeds and strengths at once, and their experts probed.
 
-    With `translation` also translators, on the files that the arguments text_... name.
+    With `translation` also translators, on the files that the arguments text_... name; with `pictures` also mixtures on
+    the data sets that the argument images names.
     """
 
     @dsl.pipeline(name="mode", description="Mixtures of experts with mutual distillation, beside the paper.")  # type: ignore[untyped-decorator]
@@ -182,29 +187,31 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES, translation: bool = False) ->
                 on_cpu(trained, "Train mixtures")
             probed = probe_experts(table=table.outputs["table"], mixtures=dsl.Collected(trained.outputs["mixtures"]))
             on_cpu(probed, "Probe experts")
-        with dsl.ParallelFor(items=images, name="images") as pictures:
-            data = prepare_data(
-                name=pictures.dataset,
-                source=pictures.source,
-                seed=seed,
-                train_limit=image_train_limit,
-                test_limit=image_test_limit,
-                augmentation=image_augmentation,
-            )
-            on_cpu(data, "Prepare images")
-            learned = train_vision_mixture(
-                network=image_network,
-                alphas=image_alphas,
-                runs=image_runs,
-                seed=seed,
-                epochs=image_epochs,
-                batch_size=image_batch_size,
-                learning_rate=image_learning_rate,
-                space=image_space,
-                dataset=data.outputs["dataset"],
-            )
-            on_gpu(learned, "Train mixtures on images", training)
         more = {}
+        if pictures:
+            with dsl.ParallelFor(items=images, name="images") as picture:
+                data = prepare_data(
+                    name=picture.dataset,
+                    source=picture.source,
+                    seed=seed,
+                    train_limit=image_train_limit,
+                    test_limit=image_test_limit,
+                    augmentation=image_augmentation,
+                )
+                on_cpu(data, "Prepare images")
+                learned = train_vision_mixture(
+                    network=image_network,
+                    alphas=image_alphas,
+                    runs=image_runs,
+                    seed=seed,
+                    epochs=image_epochs,
+                    batch_size=image_batch_size,
+                    learning_rate=image_learning_rate,
+                    space=image_space,
+                    dataset=data.outputs["dataset"],
+                )
+                on_gpu(learned, "Train mixtures on images", training)
+            more["images"] = dsl.Collected(learned.outputs["results"])
         if translation:
             with dsl.ParallelFor(items=translators, name="translators") as each:
                 translates = train_translator(
@@ -231,7 +238,6 @@ def mode_pipeline(images: Images = DEFAULT_IMAGES, translation: bool = False) ->
             candidates=candidates,
             shown=shown,
             tables=dsl.Collected(probed.outputs["results"]),
-            images=dsl.Collected(learned.outputs["results"]),
             **more,
         )
         on_cpu(compared, "Compare with the paper")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.json_format import MessageToDict
 
+from moist.errors import InputError
 from moist.runtime.task import iteration_name
 
 FIELD = re.compile(r"""parseJson\(string_value\)\["(.+)"\]""")
@@ -21,7 +22,11 @@ class Planned(NamedTuple):
 
 
 def planned_tasks(pipeline: Any, arguments: Mapping[str, Any]) -> Iterator[Planned]:
-    """Every task that a pipeline runs when called with these arguments, one for each iteration of a loop."""
+    """Every task that a pipeline runs when called with these arguments, one for each iteration of a loop.
+
+    Raises:
+        InputError: a list to loop over is empty, has an entry twice, or has one that is no structure where one must be.
+    """
     spec = MessageToDict(pipeline.pipeline_spec)
     yield from _tasks(spec, spec["root"]["dag"], dict(arguments), ())
 
@@ -45,17 +50,33 @@ def _tasks(
 
 def _items(items: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     """What a loop runs over; nothing where only an earlier task will know."""
-    found = json.loads(items["raw"]) if "raw" in items else values.get(items["inputParameter"], [])
-    return list(found)
+    if "raw" not in items and items["inputParameter"] not in values:
+        return []
+    found = list(json.loads(items["raw"]) if "raw" in items else values[items["inputParameter"]])
+    name = items.get("inputParameter", "").removeprefix("pipelinechannel--")
+    if not found:
+        raise InputError(
+            f"The list {name} is empty: name at least one."
+        )  # what collects from the loop would get nothing
+    for index, item in enumerate(found):
+        if item in found[:index]:
+            raise InputError(f"The list {name} has {json.dumps(item)} twice.")
+    return found
 
 
 def _values(task: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     values = {}
-    for name, given in task.get("inputs", {}).get("parameters", {}).items():
+    for name, given in sorted(task.get("inputs", {}).get("parameters", {}).items()):
         source = given.get("componentInputParameter")
         if source in known:
             field = FIELD.fullmatch(given.get("parameterExpressionSelector", ""))
-            values[name] = known[source].get(field[1]) if field else known[source]
+            values[name] = _field(known[source], field[1]) if field else known[source]
         elif "runtimeValue" in given:
             values[name] = given["runtimeValue"].get("constant")
     return values
+
+
+def _field(item: Any, name: str) -> Any:
+    if not isinstance(item, Mapping):
+        raise InputError(f'{json.dumps(item)} is not a structure with "{name}" in it, such as {{"{name}": ...}}.')
+    return item.get(name)
