@@ -9,9 +9,11 @@ from conftest import FinishedRun, finished, run_command
 from moist.mode.comparison import Comparison
 from moist.mode.results import TableResults
 from moist.mode.statistics import Paired
+from moist.pipelines.others import PIPELINES, outcome
 from moist.runtime.artifacts import MANIFEST, Manifest
 from moist.runtime.local_store import store
 from moist.runtime.store import Store
+from moist.runtime.submit import show_results
 
 TASKS = {
     *("prepare-data-0", "train-vision-mixture-0"),
@@ -76,6 +78,19 @@ def test_it_prints_the_tables_and_names_the_report(mode_run: FinishedRun, compar
     report = mode_run.folder / "report.html"
     assert str(report) in mode_run.stdout
     assert report.read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_a_run_on_a_cluster_ends_with_the_same_text(
+    mode_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found in the store by provenance, as Kubeflow leaves it there."""
+    with store(mode_run.home / "store") as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        show_results(f"s3://moist/runs/{mode_run.id}", "some-run", tmp_path, outcome(PIPELINES["mode"]))
+    text, _, report = capsys.readouterr().out.strip().rpartition("\n\nReport: ")
+    assert text.strip() == mode_run.stdout.rpartition("\nReport: ")[0].strip()
+    assert Path(report).read_bytes() == (mode_run.folder / "report.html").read_bytes()
 
 
 def test_iterations_keep_their_artifacts_apart(mode_run: FinishedRun, artifacts: Path) -> None:

@@ -129,6 +129,42 @@ def test_no_cache_is_for_every_task(command: Command, kubeflow: Kubeflow, flags:
     assert {task.get("cachingOptions", {}).get("enableCache", False) for task in tasks} == {cached}
 
 
+@pytest.mark.parametrize(("pipeline", "last"), [("mode", "compare"), ("sweep", "compare-sweep")])
+def test_the_other_pipelines_are_sent_likewise(
+    real_command: Command, kubeflow: Kubeflow, pipeline: str, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kubeflow.polls = [("RUNNING", {last: "RUNNING"}), ("SUCCEEDED", {last: "SUCCEEDED"})]
+    assert submitted(real_command, kubeflow, "--pipeline", pipeline, "--gpus", "2", "--no-cache") == 0
+    (run,) = kubeflow.runs
+    assert run.runtime_config.parameters["gpu_count"] == "2"
+    spec = run.pipeline_spec["pipeline_spec"]
+    assert spec["pipelineInfo"]["name"] == pipeline
+    dags = [spec["root"]["dag"], *(each["dag"] for each in spec["components"].values() if "dag" in each)]
+    tasks = [task for dag in dags for task in dag["tasks"].values()]
+    assert len(tasks) > 6
+    assert not any(task.get("cachingOptions", {}).get("enableCache", False) for task in tasks)
+    out, err = capsys.readouterr()
+    assert f"{last}: succeeded after 12 s" in err
+    assert f"The results are in minio://mlpipeline/v2/artifacts/{pipeline}/{run.run_id}." in err
+    assert f"Run: {kubeflow.url}/#/runs/details/{run.run_id}" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--pipeline", "mode", "--tables", ","), "The list tables is empty"),
+        (("--pipeline", "sweep", "--width", "0"), "Setting width=0 is not allowed"),
+        (("--pipeline", "mode", "--text-source", "a"), "--text-source and --text-target go together"),
+    ],
+)
+def test_mistakes_in_the_other_pipelines_send_nothing(
+    command: Command, kubeflow: Kubeflow, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submitted(command, kubeflow, *arguments) == 2
+    assert said in capsys.readouterr().err
+    assert kubeflow.requests == []
+
+
 def test_a_failed_run_names_its_task_and_ends_with_1(
     command: Command, kubeflow: Kubeflow, capsys: pytest.CaptureFixture[str]
 ) -> None:

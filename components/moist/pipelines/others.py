@@ -1,4 +1,4 @@
-"""`pipeline.py run --pipeline NAME` and `compile --pipeline NAME`: the command line of the pipelines besides MoIST."""
+"""`pipeline.py run`, `compile` and `submit` with `--pipeline NAME`: the command line of the pipelines besides MoIST."""
 
 import argparse
 import sys
@@ -11,17 +11,16 @@ from kfp import compiler
 
 from moist.errors import MoistError
 from moist.pipelines import mode, sweep
-from moist.runtime.flags import add_arguments, add_home, add_images
+from moist.runtime.flags import add_arguments, add_home, add_images, add_submit
 from moist.runtime.kubeflow import Images
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
 from moist.runtime.run_here import add_run_arguments, finished_run
+from moist.runtime.runs import find_artifact
+from moist.runtime.store import Store
+from moist.runtime.submit import Artifacts, Outcome, submit_pipeline
 from moist.runtime.terminal import say, show, shown
 
 Arguments = dict[str, Any]
-ELSEWHERE = (
-    "submit and rerun know the moist pipeline only: to run this one on a cluster, compile it and upload the YAML in "
-    "Kubeflow's UI."
-)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Pipeline:
 
 PIPELINES = {
     "mode": Pipeline(
-        f"MoDE as a Kubeflow pipeline. {ELSEWHERE}",
+        "MoDE as a Kubeflow pipeline.",
         mode.pipeline_for,
         mode.PRESETS,
         lambda preset, given: mode.preset_arguments(preset),
@@ -50,7 +49,7 @@ PIPELINES = {
         "compare",
     ),
     "sweep": Pipeline(
-        f"The MoIST paper’s sweeps as a Kubeflow pipeline. {ELSEWHERE}",
+        "The MoIST paper’s sweeps as a Kubeflow pipeline.",
         lambda images, given: sweep.sweep_pipeline(images),
         sweep.PRESETS,
         lambda preset, given: sweep.preset_arguments(preset, given.get("dataset", "digits")),
@@ -64,14 +63,13 @@ def main(name: str, argv: Sequence[str]) -> int:
     """Run a command of the pipeline of this name; returns its exit code. Errors are one sentence on stderr."""
     options = parser_of(name).parse_args(argv)
     try:
-        options.command(PIPELINES[name], options)
+        return options.command(PIPELINES[name], options) or 0
     except MoistError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Finished tasks are kept: run the same command again to go on from there.\n")
         return 130
-    return 0
 
 
 def choice(argv: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -102,8 +100,15 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     compile_.add_argument("--output", type=Path, default=Path(f"{name}.yaml"), metavar="FILE", help=f"[{name}.yaml]")
     compile_.set_defaults(command=_compile)
 
+    submit_ = commands.add_parser(
+        "submit", help="run the pipeline on a Kubeflow cluster and wait for it", allow_abbrev=False
+    )
+    add_submit(submit_)
+    add_home(submit_)
+    submit_.set_defaults(command=_submit)
+
     made = pipeline.make(Images(), {})
-    for each in (run, compile_):
+    for each in (run, compile_, submit_):
         add_images(each)
         add_arguments(each, made, pipeline.presets)
     return parser
@@ -129,6 +134,21 @@ def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
             run.store.download(uris[name], path)
         run.store.download(f"{uris['metrics']}/results.json", folder / "results.json")
     show(f"\n{kept['text'].read_text('utf-8')}\nReport: {shown(kept['report'])}")
+
+
+def _submit(pipeline: Pipeline, options: argparse.Namespace) -> int:
+    made = pipeline.make(Images(options.repository, options.tag), vars(options))
+    return submit_pipeline(made, _arguments(pipeline, made, options), options, outcome(pipeline))
+
+
+def outcome(pipeline: Pipeline) -> Outcome:
+    """What to show of a run on a cluster."""
+
+    def text(store: Store, artifacts: Artifacts) -> str:
+        _, _, found = find_artifact(artifacts, f"{pipeline.last}/text")
+        return store.get_bytes(found.uri).decode()
+
+    return Outcome(pipeline.last, text)
 
 
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:

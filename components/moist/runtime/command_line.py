@@ -12,8 +12,8 @@ from kfp import compiler
 from moist.errors import MoistError
 from moist.pipelines import others
 from moist.presets import PRESETS, preset_routers
-from moist.runtime import cluster, doctor, history, submit
-from moist.runtime.flags import add_arguments, add_home, add_images
+from moist.runtime import doctor, history, submit
+from moist.runtime.flags import add_arguments, add_cluster, add_home, add_images, add_submission, add_submit
 from moist.runtime.kubeflow import Images
 from moist.runtime.local_store import BUCKET
 from moist.runtime.pipeline_spec import arguments_of
@@ -71,18 +71,15 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     add_images(compile_)
     _add_arguments(compile_, pipeline)
 
-    sent = command("submit", submit.submit_command, "run the moist pipeline on a Kubeflow cluster and wait for it")
-    _add_cluster(sent, required=True)
-    _add_submission(sent)
-    sent.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
-    sent.add_argument("--gpus", dest="gpu_count", type=_count, metavar="N", help="GPUs a training task; 0: on CPUs")
+    sent = command("submit", submit.submit_command, "run the pipeline on a Kubeflow cluster and wait for it")
+    add_submit(sent)
     add_home(sent)
     add_images(sent)
     _add_arguments(sent, pipeline)
 
     runs = command("runs", _here_or_there(history.runs_command, submit.runs_on_cluster), "list runs, newest first")
     runs.add_argument("--limit", type=int, default=20, metavar="N", help="how many of a cluster's runs [20]")
-    _add_cluster(runs)
+    add_cluster(runs)
     add_home(runs)
 
     fetch = command("fetch", history.fetch_command, "download one artifact of a run and check its digest")
@@ -97,8 +94,8 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     rerun.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the task")
     rerun.add_argument("--downstream", action="store_true", help="also every task that depends on it")
     add_home(rerun)
-    _add_cluster(rerun)
-    _add_submission(rerun)
+    add_cluster(rerun)
+    add_submission(rerun)
     add_images(rerun)
     rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
@@ -110,7 +107,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     check = command("doctor", doctor.doctor_command, "check what runs need, here and on a cluster")
     check.add_argument("--bucket", default=BUCKET, metavar="NAME", help=f"the bucket to try [{BUCKET}]")
     check.add_argument("--gpu-type", default="nvidia.com/gpu", metavar="NAME", help="[nvidia.com/gpu]")
-    _add_cluster(check)
+    add_cluster(check)
     add_home(check)
     add_images(check)
     return parser
@@ -119,35 +116,6 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
 def _here_or_there(here: Callable[..., Any], there: Callable[..., Any]) -> Callable[..., Any]:
     """A command that is for this machine, and with --host for a cluster."""
     return lambda make_pipeline, options: (there if options.host else here)(make_pipeline, options)
-
-
-def _count(text: str) -> str:
-    if not text.isdecimal() or int(text) > 1024:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs from 0 to 1024")
-    return str(int(text))
-
-
-def _add_cluster(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Never a credential: those come from the environment or a file."""
-    group = parser.add_argument_group(
-        "cluster",
-        f"credentials come from ${cluster.TOKEN} (a bearer token), ${cluster.COOKIE}, or --token-file",
-    )
-    default = f" [${cluster.HOST}]" if required else "; without it: this machine"
-    group.add_argument(
-        "--host", metavar="URL", help=f"address of Kubeflow Pipelines, e.g. http://localhost:8080{default}"
-    )
-    group.add_argument("--namespace", help="your namespace, in a Kubeflow with users")
-    group.add_argument("--token-file", type=Path, metavar="FILE", help="a bearer token; read again as it changes")
-
-
-def _add_submission(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("submission")
-    group.add_argument("--experiment", default="moist", help="[moist]")
-    group.add_argument("--service-account", help="the account of the run's pods, e.g. moist-runner")
-    group.add_argument("--pipeline-root", metavar="URI", help="where artifacts go [what the cluster is set to]")
-    group.add_argument("--keep-as", metavar="NAME", help="also keep the pipeline in Kubeflow, a version each time")
-    group.add_argument("--no-wait", action="store_true", help="print the run's id and leave")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from moist.runtime import cluster
 from moist.runtime.kubeflow import Images
 from moist.runtime.pipeline_spec import READERS, parameters_of
 
@@ -29,6 +30,44 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 def add_home(parser: argparse.ArgumentParser) -> None:
     """Where runs are."""
     parser.add_argument("--home", type=Path, default=Path(".moist"), metavar="DIR", help="where runs are kept [.moist]")
+
+
+def add_submit(parser: argparse.ArgumentParser) -> None:
+    """What `submit` takes besides the pipeline's arguments."""
+    add_cluster(parser, required=True)
+    add_submission(parser)
+    parser.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
+    parser.add_argument("--gpus", dest="gpu_count", type=_count, metavar="N", help="GPUs a training task; 0: on CPUs")
+
+
+def add_cluster(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """Never a credential: those come from the environment or a file."""
+    group = parser.add_argument_group(
+        "cluster",
+        f"credentials come from ${cluster.TOKEN} (a bearer token), ${cluster.COOKIE}, or --token-file",
+    )
+    default = f" [${cluster.HOST}]" if required else "; without it: this machine"
+    group.add_argument(
+        "--host", metavar="URL", help=f"address of Kubeflow Pipelines, e.g. http://localhost:8080{default}"
+    )
+    group.add_argument("--namespace", help="your namespace, in a Kubeflow with users")
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="a bearer token; read again as it changes")
+
+
+def add_submission(parser: argparse.ArgumentParser) -> None:
+    """How Kubeflow shall run what is submitted."""
+    group = parser.add_argument_group("submission")
+    group.add_argument("--experiment", default="moist", help="[moist]")
+    group.add_argument("--service-account", help="the account of the run's pods, e.g. moist-runner")
+    group.add_argument("--pipeline-root", metavar="URI", help="where artifacts go [what the cluster is set to]")
+    group.add_argument("--keep-as", metavar="NAME", help="also keep the pipeline in Kubeflow, a version each time")
+    group.add_argument("--no-wait", action="store_true", help="print the run's id and leave")
+
+
+def _count(text: str) -> str:
+    if not text.isdecimal() or int(text) > 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GPUs from 0 to 1024")
+    return str(int(text))
 
 
 def _reader(spec: dict[str, Any]) -> Callable[[str], Any]:

@@ -26,7 +26,7 @@ from kfp.local.orchestrator import task_spec_utils
 
 from moist.errors import MoistError
 from moist.runtime import provenance
-from moist.runtime.artifacts import MANIFEST, write_json
+from moist.runtime.artifacts import MANIFEST, sha256, write_json
 from moist.runtime.containers import Containers
 from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
 from moist.runtime.fork_server import ForkedTask, ForkServer, is_possible
@@ -153,7 +153,7 @@ def _task_handler(run: LocalRun) -> type:
             # In a container, the image's id says more than any version: the same code in another image is another key.
             code = {"image": containers.images[self.image]} if containers else provenance.versions()
             sources = _sources(executor_input)
-            key = cache_key(self.full_command, executor_input, {**code, **file_states(sources)})
+            key = cache_key(self.full_command, executor_input, {**code, **digests(sources)})
             if run.failure is not None:
                 raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
             heading = f"[{next(run.numbers)}/{run.total}] {name}"
@@ -245,15 +245,15 @@ def _sources(executor_input: dict[str, Any]) -> list[str]:
     return sorted(name for name in names if name and Path(name).exists())
 
 
-def file_states(sources: list[str]) -> dict[str, str]:
-    """Size and time of change of every file there: a file that was edited since is another input."""
+def digests(sources: list[str]) -> dict[str, str]:
+    """The digest of every file there: a file that was edited since is another input."""
     files = [
         file
         for source in map(Path, sources)
         for file in ([source] if source.is_file() else sorted(source.rglob("*")))
         if file.is_file()
     ]
-    return {str(file): f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in files}
+    return {str(file): sha256(file) for file in files}
 
 
 def cache_key(command: list[str], executor_input: dict[str, Any], facts: dict[str, str]) -> str:

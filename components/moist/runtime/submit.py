@@ -15,6 +15,7 @@ from moist.errors import InputError, MoistError
 from moist.presets import ALL_ROUTERS, HEAD_ROUTER, preset_routers
 from moist.reports.results import Results
 from moist.reports.table import text_table
+from moist.runtime.artifacts import InputRecord
 from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, waits
 from moist.runtime.kubeflow import Images
 from moist.runtime.lineage import artifacts_under
@@ -26,6 +27,7 @@ from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
 from moist.runtime.terminal import columns, say, show, shown
 
 PipelineFactory = Callable[..., Any]
+Artifacts = Mapping[str, Mapping[str, InputRecord]]
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 """Where Kubeflow keeps artifacts unless told otherwise."""
 FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -33,6 +35,14 @@ POLL_SECONDS = 5.0
 WATCH_ATTEMPTS = 30
 """An outage of about ten minutes does not end the watching of a run, which goes on meanwhile."""
 INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Which task's output `report` is the page to look at, and how to read what to print beside it."""
+
+    task: str
+    text: Callable[[Store, Artifacts], str]
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Submission:
     service_account: str | None
     root: str | None
     keep_as: str | None
+    outcome: Outcome
 
 
 def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
@@ -53,11 +64,28 @@ def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) 
     routers = preset_routers(options.preset)
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     arguments = arguments_of(pipeline, options.preset, vars(options))
+    return submit_pipeline(pipeline, arguments, options, TABLE)
+
+
+def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:
+    """Run any pipeline on a cluster with these arguments; `options` are those of the command `submit`."""
     if options.no_cache:
-        for task in pipeline.pipeline_spec.root.dag.tasks.values():
-            task.caching_options.enable_cache = False
+        spec = pipeline.pipeline_spec
+        for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):  # loops are components
+            for task in dag.tasks.values():
+                task.caching_options.enable_cache = False
     cluster = connect(options.host, options.namespace, options.token_file)
-    return _run(cluster, pipeline, _submission(options, pipeline, compiled(pipeline), arguments), options)
+    submission = _submission(options, pipeline, compiled(pipeline), arguments, outcome)
+    return _run(cluster, pipeline, submission, options)
+
+
+def _table(store: Store, artifacts: Artifacts) -> str:
+    _, _, metrics = find_artifact(artifacts, "evaluate/metrics")
+    return text_table(Results.model_validate_json(store.get_bytes(f"{metrics.uri}/results.json")))
+
+
+TABLE = Outcome("evaluate", _table)
+"""The MoIST pipeline's."""
 
 
 def compiled(pipeline: Any) -> str:
@@ -92,7 +120,8 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     check_arguments(again.pipeline, arguments)
     check_imports(store, again)
     say(f"{', '.join(again.tasks)} again, from {earlier.run_id}")
-    return _run(cluster, again.pipeline, _submission(options, pipeline, again.yaml, arguments), options)
+    submission = _submission(options, pipeline, again.yaml, arguments, TABLE)
+    return _run(cluster, again.pipeline, submission, options)
 
 
 def _earlier(cluster: Cluster, run: str) -> Any:
@@ -137,7 +166,9 @@ def _listed(cluster: Cluster, count: int, **filters: Any) -> list[Any]:
     return listed.runs or []
 
 
-def _submission(options: argparse.Namespace, pipeline: Any, yaml: str, arguments: Mapping[str, Any]) -> Submission:
+def _submission(
+    options: argparse.Namespace, pipeline: Any, yaml: str, arguments: Mapping[str, Any], outcome: Outcome
+) -> Submission:
     return Submission(
         name=pipeline.pipeline_spec.pipeline_info.name,
         yaml=yaml,
@@ -146,6 +177,7 @@ def _submission(options: argparse.Namespace, pipeline: Any, yaml: str, arguments
         service_account=options.service_account,
         root=options.pipeline_root,
         keep_as=options.keep_as,
+        outcome=outcome,
     )
 
 
@@ -166,8 +198,8 @@ def _run(cluster: Cluster, pipeline: Any, submission: Submission, options: argpa
         raise type(error)(f"{error} The run goes on: {link}") from None
     if run.state != "SUCCEEDED":
         raise RunFailedError(_failure(run, task_names(pipeline), link), 1)
-    if "evaluate" in task_names(pipeline).values():
-        _show_results(run_uri(pipeline, run_id, submission.root), run_id, options.home)
+    if submission.outcome.task in task_names(pipeline).values():
+        show_results(run_uri(pipeline, run_id, submission.root), run_id, options.home, submission.outcome)
     show(f"Run: {link}")
     return 0
 
@@ -283,21 +315,20 @@ def run_uri(pipeline: Any, run_id: str, root: str | None) -> str:
     return f"{(root or DEFAULT_ROOT).rstrip('/')}/{pipeline.pipeline_spec.pipeline_info.name}/{run_id}"
 
 
-def _show_results(root: str, run_id: str, home: Path) -> None:
-    """Print the table, from the store if this machine reaches it; else say where it is."""
-    where = f"pipeline.py fetch {run_id} evaluate/report --root {root}"
+def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
+    """Print what came out, from the store if this machine reaches it; else say where it is."""
+    where = f"pipeline.py fetch {run_id} {outcome.task}/report --root {root}"
     if not store_is_configured():
         say(f"The results are in {root}. With {ENDPOINT_VARIABLES[0]} and the keys set: {where}")
         return
     try:
         store = Store.from_environment()
         artifacts = artifacts_under(store, root)
-        _, _, metrics = find_artifact(artifacts, "evaluate/metrics")
-        _, _, page = find_artifact(artifacts, "evaluate/report")
-        results = Results.model_validate_json(store.get_bytes(f"{metrics.uri}/results.json"))
+        text = outcome.text(store, artifacts)
+        _, _, page = find_artifact(artifacts, f"{outcome.task}/report")
         report = home.resolve() / "runs" / run_id / "report.html"
         store.download(page.uri, report)
     except MoistError as error:
         say(f"The results could not be fetched from {root}: {error} Later: {where}")
         return
-    show(f"\n{text_table(results)}\n\nReport: {shown(report)}")
+    show(f"\n{text}\n\nReport: {shown(report)}")
