@@ -11,6 +11,8 @@ CHANNELS = (32, 64)
 class Student(nn.Module):
     """conv3x3, ReLU, pool, conv3x3, ReLU, pool, fc, ReLU, fc. Source: MoIST, section IV.
 
+    Each ReLU stands after its pool: the largest of the ReLUs is the ReLU of the largest, at a quarter of the work.
+
     `shape` is height, width, channels; `width` is the hidden layer's size (the sweep of Fig. 3b) and `channels` the
     sizes of the two convolutions.
     """
@@ -22,11 +24,11 @@ class Student(nn.Module):
         height, image_width, image_channels = shape
         self.features = nn.Sequential(
             nn.Conv2d(image_channels, channels[0], kernel_size=3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(channels[0], channels[1], kernel_size=3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
         )
         flat = channels[1] * (height // 4) * (image_width // 4)
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(flat, width), nn.ReLU(), nn.Linear(width, classes))

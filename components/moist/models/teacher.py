@@ -34,9 +34,9 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(shape[2], first, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(first),
-            nn.ReLU(),
             # At full resolution normalisation and activations take most of a CPU's time, so no block runs there.
             nn.MaxPool2d(2) if min(shape[:2]) >= 16 else nn.Identity(),
+            nn.ReLU(),
         )
         self.stages = nn.Sequential(
             BasicBlock(first, first), _halving_block(first, second), _halving_block(second, third)
