@@ -16,8 +16,10 @@ _FREE = frozenset(
     {
         "aten::add",
         "aten::add_",
+        "aten::clamp_min",
         "aten::constant_pad_nd",
         "aten::div",
+        "aten::log",
         "aten::max_pool2d",
         "aten::mean",
         "aten::mul",

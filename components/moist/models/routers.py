@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moist.models.student import Student
+
 
 class Router(nn.Module):
     """What every router shares: its temperature, which is 1 until calibration sets it.
@@ -130,3 +132,40 @@ class HeadRouter(Router):
         """Router logits, float (B, students), of features, float (B, channels, height, width)."""
         logits: Tensor = self.layers(features)
         return logits
+
+
+class ClassRouter(Router):
+    """A small student that names the class; a group's logit is the logarithm of its classes' probabilities, added up.
+
+    It learns from the teacher like any student, so it knows more of the images than labels of groups could tell it.
+    Until `assign` says which class is in which group, all probability is in the first.
+    """
+
+    groups: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        students: int,
+        classes: int = 10,
+        width: int = 256,
+        channels: tuple[int, int] = (16, 32),
+    ) -> None:
+        super().__init__()
+        self.student = Student(shape, classes, width, channels)
+        groups = torch.zeros(classes, students)
+        groups[:, 0] = 1
+        self.register_buffer("groups", groups)
+
+    def assign(self, student_of_class: Tensor) -> None:
+        """Set the group, int64 (classes,), that each class is in."""
+        self.groups.copy_(F.one_hot(student_of_class, self.groups.shape[1]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Router logits, float (B, students), of images, float (B, channels, height, width)."""
+        return self.of_classes(self.student(images))
+
+    def of_classes(self, logits: Tensor) -> Tensor:
+        """Router logits, float (B, students), from the student's, float (B, classes)."""
+        probabilities = F.softmax(logits.float(), dim=1).unsqueeze(2) * self.groups
+        return probabilities.sum(dim=1).clamp_min(torch.finfo(torch.float32).tiny).log()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -10,7 +10,7 @@ from torch import nn
 
 from moist.errors import InputError
 from moist.models.mixture import Mixture, check_clusters
-from moist.models.routers import CnnRouter, HeadRouter, LinearRouter, TransformerRouter
+from moist.models.routers import ClassRouter, CnnRouter, HeadRouter, LinearRouter, TransformerRouter
 from moist.models.student import CHANNELS, Student, feature_shape, split
 from moist.models.teacher import resnet18, small_resnet
 
@@ -37,6 +37,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": Architecture("teacher", resnet18),
     "small_resnet": Architecture("teacher", small_resnet),
     "student": Architecture("student", Student, ("width", "channels")),
+    "class_router": Architecture("router", ClassRouter, ("classes", "width", "channels")),
     "cnn_router": Architecture("router", CnnRouter),
     "head_router": Architecture("router", HeadRouter),
     "linear_router": Architecture("router", LinearRouter, ("hidden",)),
@@ -58,9 +59,10 @@ class NetworkSpec(BaseModel):
         description="height, width, channels of the image, or of the features that a router takes from a shared trunk"
     )
     outputs: int = Field(ge=1, le=1000, description="classes of a teacher or student, students of a router")
-    width: Units | None = Field(default=None, description="student: units of the hidden layer")
+    classes: int | None = Field(default=None, ge=1, le=1000, description="class_router: classes that it tells apart")
+    width: Units | None = Field(default=None, description="student, class_router: units of the hidden layer")
     channels: tuple[Channels, Channels] | None = Field(
-        default=None, description="student: channels of both convolutions"
+        default=None, description="student, class_router: channels of both convolutions"
     )
     hidden: tuple[Units, Units] | None = Field(default=None, description="linear_router: units of both hidden layers")
 
@@ -83,17 +85,25 @@ class NetworkSpec(BaseModel):
     @property
     def options(self) -> dict[str, int | tuple[int, int]]:
         """The options that are given."""
-        given = {"width": self.width, "channels": self.channels, "hidden": self.hidden}
+        given = {name: getattr(self, name) for name in ("classes", "width", "channels", "hidden")}
         return {name: value for name, value in given.items() if value is not None}
 
 
-def router_spec(name: str, shape: tuple[int, int, int], students: int, hidden: int) -> NetworkSpec:
-    """The router `cnn`, `head`, `linear` or `transformer`; only `linear` has `hidden` units, and half as many next.
+def router_spec(
+    name: str, shape: tuple[int, int, int], students: int, hidden: int, classes: int = 10, channels: int = 32
+) -> NetworkSpec:
+    """The router `class`, `cnn`, `head`, `linear` or `transformer`.
 
-    `shape` is that of the images, or of the features for a mixture whose students share layers.
+    `linear` has `hidden` units, and half as many next. `class` tells `classes` apart, with `hidden` units behind
+    convolutions of half as many as `channels`, and `channels`. `shape` is that of the images, or of the features for a
+    mixture whose students share layers.
     """
-    sizes = (hidden, max(1, hidden // 2)) if name == "linear" else None
-    return NetworkSpec(architecture=f"{name}_router", shape=shape, outputs=students, hidden=sizes)
+    options: dict[str, Any] = {}
+    if name == "linear":
+        options = {"hidden": (hidden, max(1, hidden // 2))}
+    elif name == "class":
+        options = {"classes": classes, "width": hidden, "channels": (max(1, channels // 2), channels)}
+    return NetworkSpec(architecture=f"{name}_router", shape=shape, outputs=students, **options)
 
 
 class MixtureSpec(BaseModel):
@@ -129,6 +139,8 @@ class MixtureSpec(BaseModel):
                 raise InputError(
                     f"a router of {self.router.outputs} outputs cannot choose among {len(self.clusters)} students"
                 )
+            if self.router.classes not in (None, classes):
+                raise InputError(f"the router tells {self.router.classes} classes apart, the students {classes}")
             if self.router.shape != self.router_shape:
                 raise InputError(f"the router takes images of {self.router.shape}, the student of {self.router_shape}")
         return self

@@ -64,6 +64,11 @@ def test_a_shared_trunk_is_counted_once() -> None:
     assert counted.parameters == 19_392 + 3 * (4097 * 256 + 257 * 10) + 2 * 64 + 1025 * 3
 
 
+def test_a_class_router_costs_what_its_student_costs() -> None:
+    router = build(router_spec("class", CIFAR, 3, hidden=256, channels=32))
+    assert macs(router, CIFAR) == macs(Student(CIFAR, 10, width=256, channels=(16, 32)), CIFAR) == 2_148_864
+
+
 def test_linear_router_macs() -> None:
     assert macs(LinearRouter(CIFAR, 3, hidden=(50, 20)), CIFAR) == 3072 * 50 + 50 * 20 + 20 * 3
 

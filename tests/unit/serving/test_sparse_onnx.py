@@ -11,7 +11,7 @@ import torch
 from moist.data.batches import normalise
 from moist.errors import InputError, MoistError
 from moist.models.mixture import Mixture
-from moist.models.routers import Router
+from moist.models.routers import ClassRouter, Router
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.student import Student
 from moist.serving import runtimes
@@ -93,15 +93,19 @@ def test_each_image_gets_its_students_logits_whatever_the_shares(runtime: str, s
 @torch.no_grad()
 def level(mixture: Mixture, pixels: Tensor) -> None:
     """Shift the router's last bias so that every student is chosen for some of the images."""
+    if isinstance(mixture.router, ClassRouter):
+        mixture.router.assign(mixture.student_of_class)
+        mixture.router.student.classifier[-1].bias -= mixture.router.student(pixels).mean(0)
+        return
     last = [module for module in mixture.modules() if isinstance(module, nn.Linear) and module.out_features == 3][-1]
     last.bias -= mixture.route(pixels).mean(0)
 
 
-@pytest.mark.parametrize("kind", ["cnn", "transformer", "second student behind shared layers"])
+@pytest.mark.parametrize("kind", ["cnn", "transformer", "class", "second student behind shared layers"])
 def test_every_router_and_shared_layers(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    layers = 0 if kind in ("cnn", "transformer") else 1
-    router = router_spec("head", (4, 4, 32), 3, 8) if layers else router_spec(kind, SHAPE, 3, 8)
+    layers = 0 if kind in ("cnn", "transformer", "class") else 1
+    router = router_spec("head", (4, 4, 32), 3, 8) if layers else router_spec(kind, SHAPE, 3, 8, classes=6)
     mixture = build(MixtureSpec(router=router, student=STUDENT, clusters=CLUSTERS, shared_layers=layers))
     assert isinstance(mixture, Mixture)
     for module in mixture.modules():

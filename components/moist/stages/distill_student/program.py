@@ -91,8 +91,9 @@ def _mixture_spec(settings: Settings, student: NetworkSpec, clusters: list[list[
     name, shape = (
         ("head", feature_shape(student.shape, CHANNELS, layers)) if layers else (settings.router, student.shape)
     )
+    classes, hidden = student.outputs, settings.router_hidden
     return MixtureSpec(
-        router=router_spec(name, shape, len(clusters), settings.router_hidden),
+        router=router_spec(name, shape, len(clusters), hidden, classes, settings.router_channels),
         student=student,
         clusters=tuple(tuple(members) for members in clusters),
         shared_layers=layers,

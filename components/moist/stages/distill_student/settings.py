@@ -20,8 +20,15 @@ class Settings(DistillationSettings):
             "needs as many at inference; both replace epochs, and need clusters"
         ),
     )
-    router: Literal["cnn", "linear", "transformer"] = Field("cnn", description="for controls: the mixture's router")
-    router_hidden: int = Field(256, ge=2, le=16_384, description="for controls: the linear router's first hidden layer")
+    router: Literal["cnn", "linear", "transformer", "class"] = Field(
+        "cnn", description="for controls: the mixture's router"
+    )
+    router_hidden: int = Field(
+        256, ge=2, le=16_384, description="for controls: the linear or class router's first hidden layer"
+    )
+    router_channels: int = Field(
+        32, ge=1, le=1024, description="for controls: channels of the class router's second convolution"
+    )
     router_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the router's epochs")
     joint_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the joint training's epochs")
     routing: Literal["soft", "hard"] = Field("soft", description="for controls: the joint training's routing")

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from moist.data import clusters as class_clusters
 from moist.data.dataset import load as load_dataset
+from moist.errors import InputError
 from moist.models.cost import macs
-from moist.models.routers import Router
+from moist.models.routers import ClassRouter, Router
 from moist.models.specification import build, router_spec
 from moist.models.storage import save_model
 from moist.runtime.contract import Metadata, main
@@ -15,40 +18,68 @@ from moist.runtime.training import calibrate, recipe_of, train
 from moist.stages.pretrain_router.settings import STAGE, Settings
 from moist.training.images import Images
 from moist.training.loop import Batch, Outcome
-from moist.training.losses import double_softmax_router_loss, router_loss
+from moist.training.losses import distillation, double_softmax_router_loss, router_loss
 from moist.training.precision import choose_device, placed
 from moist.training.record import keep, step
+from moist.training.targets import Targets, load_targets
 
 LOSSES = {"plain": router_loss, "double_softmax": double_softmax_router_loss}
 
 
 def pretrain_router(
-    settings: Settings, *, dataset: Path, clusters: Path, router: Path, metrics: Path, curves: Path
+    settings: Settings,
+    *,
+    dataset: Path,
+    clusters: Path,
+    logits: Path | None,
+    router: Path,
+    metrics: Path,
+    curves: Path,
 ) -> Metadata:
     """Train a router on the clusters of the classes, then scale its temperature on the validation images."""
+    if logits is not None and settings.architecture != "class":
+        raise InputError(f"architecture={settings.architecture} takes no --logits: it learns clusters, not classes.")
     data, device = load_dataset(dataset), choose_device()
     found = class_clusters.load(clusters, len(data.classes))
-    spec = router_spec(settings.architecture, data.shape, len(found.clusters), settings.hidden)
+    spec = router_spec(
+        settings.architecture, data.shape, len(found.clusters), settings.hidden, len(data.classes), settings.channels
+    )
     torch.manual_seed(settings.seed)
     model = placed(build(spec), device)
     if not isinstance(model, Router):
         raise TypeError(f"{spec.architecture} is not a router")
     student_of_class = torch.from_numpy(found.student_of_class).to(device)
-    images, held_out = Images(data, data.train, device, settings.seed), Images(data, data.validation, device)
+    targets = load_targets(logits, data, device) if logits else None
+    seed = targets.view_seed if targets else settings.seed
+    images, held_out = Images(data, data.train, device, seed), Images(data, data.validation, device)
     loss_of = LOSSES[settings.loss]
+    if isinstance(model, ClassRouter):
+        model.assign(student_of_class)
 
     def objective(batch: Batch) -> Outcome:
         truth = student_of_class[batch.labels]
+        if isinstance(model, ClassRouter):
+            named = model.student(batch.images).float()
+            loss = _class_loss(named, batch, targets, settings)
+            return Outcome(loss, (model.of_classes(named).argmax(1) == truth).sum())
         output = model(batch.images)
         return Outcome(loss_of(output.float(), truth), (output.argmax(1) == truth).sum())
 
-    recipe = recipe_of(settings)
+    recipe = recipe_of(settings, views=targets.views if targets else None)
     truth = student_of_class.cpu()[held_out.labels.cpu()]
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves, truth)
     facts |= calibrate(model, model, held_out, truth, settings.precision)
     cost = macs(model, data.shape)
     save_model(router, model, spec, keep([step(STAGE.name, recipe, history, len(images), cost)]))
     return {"router": {**facts, "macs": cost, "architecture": settings.architecture}, "metrics": facts}
+
+
+def _class_loss(named: Tensor, batch: Batch, targets: Targets | None, settings: Settings) -> Tensor:
+    """A student's loss: distillation, or the labels' alone without a teacher."""
+    if targets is None:
+        return F.cross_entropy(named, batch.labels)
+    weights = {"temperature": settings.temperature, "weight": settings.teacher_weight}
+    return distillation(named, targets.of(batch), batch.labels, **weights)
 
 
 if __name__ == "__main__":
