@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from kfp import dsl
-from moist.presets import ALL_ROUTERS, HEAD_ROUTER
+from moist.presets import ALL_ROUTERS, CLASS_ROUTER, HEAD_ROUTER
 from moist.runtime.kubeflow import Images, named
 from moist.runtime.scheduling import TOLERATIONS, Training, on_cpu, on_gpu
 from moist.stages.cluster_logits.component import cluster_logits
@@ -88,8 +88,9 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
             suffix = "" if router == routers[0] else f"_{router}"
             given = {}
             if router != HEAD_ROUTER:  # a head on the students' shared layers has no training before theirs
+                lessons = {**learning, **from_teacher} if router == CLASS_ROUTER else {"seed": seed, **images_of}
                 chooser = named(pretrain_router, f"pretrain_router{suffix}")(
-                    architecture=router, epochs=router_epochs, loss=router_loss, seed=seed, **images_of, **clusters
+                    architecture=router, epochs=router_epochs, loss=router_loss, **lessons, **clusters
                 )
                 on_gpu(chooser, f"Pretrain router ({router})", training)
                 given = {"router": chooser.outputs["router"]}

@@ -31,9 +31,13 @@ from moist.stages.pretrain_router.settings import Settings as RouterSettings
 from moist.stages.train_jointly.program import train_jointly
 from moist.stages.train_jointly.settings import Settings as JointSettings
 
-# What each mixture changes of train_jointly's settings; its controls are those of its inference and training cost.
+# What each mixture changes of train_jointly's settings, and its router if that is not the CNN; its controls are of its
+# inference and training cost.
 MIXTURES: dict[str, dict[str, Any]] = {
     "prototype": {},
+    "class router": {"router": "class", "routing": "hard"},
+    "class router, soft": {"router": "class"},
+    "CNN router, hard": {"routing": "hard"},
     "shared": {"shared_layers": 2},
     "shared, mutual": {"shared_layers": 2, "mutual_weight": 0.1},
     "shared, all images": {"shared_layers": 2, "others_weight": 1.0},
@@ -171,14 +175,17 @@ def _one_seed(options: argparse.Namespace, data: ImageDataset, seed: int, root: 
     student("wide", width=256 * options.k, epochs=options.student_epochs + options.joint_epochs)
     folders = {"teacher": options.teacher, "student": root / "student", "wide head": root / "wide"}
     for mixture in options.mixtures:
-        changes = MIXTURES[mixture]
+        changes = dict(MIXTURES[mixture])
+        chooser = changes.pop("router", "cnn")
         shared = changes.get("shared_layers", 0)
-        router = None if shared else root / "router"
+        router = None if shared else root / f"{chooser} router"
         if router and not router.exists():
-            learns = RouterSettings.model_validate({"epochs": options.router_epochs, "seed": seed})
+            learns = RouterSettings.model_validate(
+                {"architecture": chooser, "epochs": options.router_epochs, "seed": seed}
+            )
             _quietly(
                 pretrain_router, learns, dataset=options.dataset, clusters=root / "clusters",
-                router=router, **files,
+                logits=options.logits if chooser == "class" else None, router=router, **files,
             )  # fmt: skip
         together = JointSettings.model_validate({"epochs": options.joint_epochs, "seed": seed, **changes})
         _quietly(
@@ -187,9 +194,11 @@ def _one_seed(options: argparse.Namespace, data: ImageDataset, seed: int, root: 
         )  # fmt: skip
         folders[mixture] = root / mixture
         # Mixtures that cost the same share their controls: trained once, entered for each.
-        costs = {key: changes[key] for key in ("shared_layers", "second_share") if key in changes}
+        named = ("shared_layers", "second_share", "routing")
+        costs = {"router": chooser, **{key: changes[key] for key in named if key in changes}}
         for control in ("same_budget", "same_cost"):
-            name = f"{control} {sorted(costs.items()) if control == 'same_cost' else shared}"
+            differs = costs if control == "same_cost" else {**costs, "second_share": 0}
+            name = f"{control} {sorted(differs.items())}"
             if not (root / name).exists():
                 epochs = {"router_epochs": options.router_epochs, "joint_epochs": options.joint_epochs}
                 student(name, control=control, **epochs, **costs)

@@ -67,11 +67,13 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "joint_epochs": 40,
             "views": 40,
             "k": 3,
-            "shared_layers": 2,
+            "routing": "hard",
         },
     },
 }
 ALL_ROUTERS = ("cnn", "transformer", "linear")
+CLASS_ROUTER = "class"
+"""A narrow student, which learns from the teacher."""
 HEAD_ROUTER = "head"
 """On the layers that the students share: trained with them, not before."""
 
@@ -88,6 +90,8 @@ def preset_arguments(preset: str, dataset: str) -> Arguments:
     return {"dataset": dataset, **variants.get(dataset, variants["other"])}
 
 
-def preset_routers(preset: str) -> tuple[str, ...]:
-    """The routers that a preset's pipeline trains; the first is the prototype's."""
-    return {"paper": ALL_ROUTERS, "best": (HEAD_ROUTER,)}.get(preset, ALL_ROUTERS[:1])
+def preset_routers(preset: str, shared_layers: int | None = None) -> tuple[str, ...]:
+    """The routers that a preset's pipeline trains, the prototype's first; students that share layers have their own."""
+    if shared_layers:
+        return (HEAD_ROUTER,)
+    return {"paper": ALL_ROUTERS, "best": (CLASS_ROUTER,)}.get(preset, ALL_ROUTERS[:1])

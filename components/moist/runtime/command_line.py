@@ -139,7 +139,7 @@ def _add_arguments(parser: argparse.ArgumentParser, pipeline: Any) -> None:
 
 
 def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
-    routers = preset_routers(options.preset)
+    routers = preset_routers(options.preset, getattr(options, "shared_layers", None))
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     with finished_run(pipeline, arguments, options, {"routers": routers}, f"data set {arguments['dataset']}") as done:
@@ -147,7 +147,9 @@ def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
 
 
 def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
-    pipeline = make_pipeline(preset_routers(options.preset), Images(options.repository, options.tag))
+    pipeline = make_pipeline(
+        preset_routers(options.preset, getattr(options, "shared_layers", None)), Images(options.repository, options.tag)
+    )
     arguments = arguments_of(pipeline, options.preset, vars(options))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(options.output), pipeline_parameters=arguments)

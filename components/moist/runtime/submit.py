@@ -12,7 +12,7 @@ from typing import Any
 from kfp import compiler
 
 from moist.errors import InputError, MoistError
-from moist.presets import ALL_ROUTERS, HEAD_ROUTER, preset_routers
+from moist.presets import ALL_ROUTERS, CLASS_ROUTER, HEAD_ROUTER, preset_routers
 from moist.reports.results import Results
 from moist.reports.table import text_table
 from moist.runtime.artifacts import InputRecord
@@ -61,7 +61,7 @@ class Submission:
 
 def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
     """`submit`: run the pipeline on a cluster; the exit code says how the run ended."""
-    routers = preset_routers(options.preset)
+    routers = preset_routers(options.preset, getattr(options, "shared_layers", None))
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     return submit_pipeline(pipeline, arguments, options, TABLE)
@@ -107,6 +107,8 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     config = earlier.runtime_config
     names = [detail.display_name or "" for detail in _details(earlier)]
     routers: tuple[str, ...] = ALL_ROUTERS if any("transformer" in name for name in names) else ALL_ROUTERS[:1]
+    if any("(class" in name for name in names):
+        routers = (CLASS_ROUTER,)
     if any("jointly" in name for name in names) and not any("retrain" in name for name in names):
         routers = (HEAD_ROUTER,)
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
