@@ -14,6 +14,7 @@ from kfp import components
 from kfp.pipeline_spec.pipeline_spec_pb2 import ParameterType
 from moist.runtime.scheduling import ENVIRONMENT
 from moist.runtime.stage import Stage
+from moist.runtime.submit import routers_named
 from moist.runtime.task import parse_task, settings_values
 
 GOLDEN = ROOT / "tests" / "pipeline" / "golden" / "moist.yaml"
@@ -130,3 +131,31 @@ def test_slim_stages_need_no_torch() -> None:
 def test_the_parameters_kfp_adds_to_size_a_task_are_no_settings() -> None:
     given = {"epochs": 3.0, "pipelinechannel--gpu_count": "1", "accelerator_count": "1", "memory_limit": "16G"}
     assert settings_values(given) == {"epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "router", "takes"),
+    [
+        (("--preset", "quick"), "cnn", {"dataset", "clusters"}),
+        (("--preset", "best"), "class", {"dataset", "clusters", "logits"}),
+        (("--preset", "best", "--shared-layers", "2"), None, set()),
+        (("--preset", "quick", "--shared-layers", "1"), None, set()),
+    ],
+)
+def test_the_router_is_the_presets_or_that_of_shared_layers(
+    arguments: tuple[str, ...], router: str | None, takes: set[str], tmp_path: Path
+) -> None:
+    assert run_command("compile", *arguments, "--output", str(tmp_path / "moist.yaml")).returncode == 0
+    spec, _ = yaml.safe_load_all((tmp_path / "moist.yaml").read_text())
+    tasks = spec["root"]["dag"]["tasks"]
+    given = {name: task["inputs"] for name, task in tasks.items()}
+    assert ("pretrain-router" in tasks) == (router is not None)
+    assert ("router" in given["train-jointly"]["artifacts"]) == (router is not None)
+    shown = [task["taskInfo"]["name"] for task in tasks.values()]
+    assert routers_named(shown) == (router or "head",)
+    if router is not None:
+        learns = given["pretrain-router"]
+        assert learns["parameters"]["architecture"]["runtimeValue"]["constant"] == router
+        assert set(learns["artifacts"]) == takes
+        for control in ("control-same-budget", "control-same-cost"):
+            assert given[control]["parameters"]["router"]["runtimeValue"]["constant"] == router

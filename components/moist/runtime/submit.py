@@ -105,12 +105,7 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     cluster = connect(options.host, options.namespace, options.token_file)
     earlier = _earlier(cluster, options.source)
     config = earlier.runtime_config
-    names = [detail.display_name or "" for detail in _details(earlier)]
-    routers: tuple[str, ...] = ALL_ROUTERS if any("transformer" in name for name in names) else ALL_ROUTERS[:1]
-    if any("(class" in name for name in names):
-        routers = (CLASS_ROUTER,)
-    if any("jointly" in name for name in names) and not any("retrain" in name for name in names):
-        routers = (HEAD_ROUTER,)
+    routers = routers_named([detail.display_name or "" for detail in _details(earlier)])
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     task = task_named(pipeline, options.stage)
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
@@ -124,6 +119,16 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     say(f"{', '.join(again.tasks)} again, from {earlier.run_id}")
     submission = _submission(options, pipeline, again.yaml, arguments, TABLE)
     return _run(cluster, again.pipeline, submission, options)
+
+
+def routers_named(tasks: list[str]) -> tuple[str, ...]:
+    """The routers of a run's pipeline, from the names of its tasks as Kubeflow shows them."""
+    if any("transformer" in name for name in tasks):
+        return ALL_ROUTERS
+    if any("(class" in name for name in tasks):
+        return (CLASS_ROUTER,)
+    without = any("jointly" in name for name in tasks) and not any("retrain" in name for name in tasks)
+    return (HEAD_ROUTER,) if without else ALL_ROUTERS[:1]
 
 
 def _earlier(cluster: Cluster, run: str) -> Any:
