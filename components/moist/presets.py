@@ -67,7 +67,7 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "joint_epochs": 40,
             "views": 40,
             "k": 3,
-            "routing": "hard",
+            "shared_layers": 2,
         },
     },
 }
@@ -76,6 +76,8 @@ CLASS_ROUTER = "class"
 """A narrow student, which learns from the teacher."""
 HEAD_ROUTER = "head"
 """On the layers that the students share: trained with them, not before."""
+ROUTERS = (*ALL_ROUTERS, CLASS_ROUTER)
+"""Those that a run may ask for."""
 
 
 def preset_arguments(preset: str, dataset: str) -> Arguments:
@@ -90,8 +92,20 @@ def preset_arguments(preset: str, dataset: str) -> Arguments:
     return {"dataset": dataset, **variants.get(dataset, variants["other"])}
 
 
-def preset_routers(preset: str, shared_layers: int | None = None) -> tuple[str, ...]:
-    """The routers that a preset's pipeline trains, the prototype's first; students that share layers have their own."""
-    if shared_layers:
+def chosen_routers(preset: str, router: str | None = None, shared_layers: int | None = None) -> tuple[str, ...]:
+    """The routers that a pipeline trains: the one asked for, or the preset's, of which the first is the prototype's.
+
+    Students that share layers have a router of their own. `router` and `shared_layers` are what was given besides the
+    preset.
+
+    Raises:
+        InputError: another router is asked for beside shared layers.
+    """
+    shares = bool(shared_layers) if shared_layers is not None else preset == "best"
+    if shares and router:
+        raise InputError(f"--router {router} is for students that share no layers: give --shared-layers 0 with it.")
+    if shares:
         return (HEAD_ROUTER,)
-    return {"paper": ALL_ROUTERS, "best": (CLASS_ROUTER,)}.get(preset, ALL_ROUTERS[:1])
+    if router:
+        return (router,)
+    return ALL_ROUTERS if preset == "paper" else ALL_ROUTERS[:1]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, imported, moist_pipeline, run_command, run_program
 from moist.pipelines import others
-from moist.presets import preset_routers
 from moist.runtime import command_line
 from moist.runtime.pipeline_spec import arguments_of
+from moist.runtime.submit import routers_of
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -46,7 +46,7 @@ def test_the_command_line_takes_the_arguments(arguments: list[str]) -> None:
         return
     options = command_line._parser(moist_pipeline()).parse_args(arguments)
     if hasattr(options, "preset"):
-        arguments_of(moist_pipeline()(preset_routers(options.preset)), options.preset, vars(options))
+        arguments_of(moist_pipeline()(routers_of(options)), options.preset, vars(options))
 
 
 @pytest.mark.parametrize("command", MAKE, ids=" ".join)

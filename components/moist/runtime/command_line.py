@@ -11,7 +11,7 @@ from kfp import compiler
 
 from moist.errors import MoistError
 from moist.pipelines import others
-from moist.presets import PRESETS, preset_routers
+from moist.presets import PRESETS, ROUTERS
 from moist.runtime import doctor, history, submit
 from moist.runtime.flags import add_arguments, add_cluster, add_home, add_images, add_submission, add_submit
 from moist.runtime.kubeflow import Images
@@ -135,11 +135,14 @@ def _add_arguments(parser: argparse.ArgumentParser, pipeline: Any) -> None:
         default="moist",
         help="another one has its own flags, see for example `--pipeline mode --help` [moist]",
     )
+    parser.add_argument(
+        "--router", choices=ROUTERS, help="train a mixture with this router instead of the preset's routers"
+    )
     add_arguments(parser, pipeline, PRESETS)
 
 
 def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
-    routers = preset_routers(options.preset, getattr(options, "shared_layers", None))
+    routers = submit.routers_of(options)
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     with finished_run(pipeline, arguments, options, {"routers": routers}, f"data set {arguments['dataset']}") as done:
@@ -147,9 +150,7 @@ def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
 
 
 def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
-    pipeline = make_pipeline(
-        preset_routers(options.preset, getattr(options, "shared_layers", None)), Images(options.repository, options.tag)
-    )
+    pipeline = make_pipeline(submit.routers_of(options), Images(options.repository, options.tag))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(options.output), pipeline_parameters=arguments)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from kfp import compiler
 
 from moist.errors import InputError, MoistError
-from moist.presets import ALL_ROUTERS, CLASS_ROUTER, HEAD_ROUTER, preset_routers
+from moist.presets import ALL_ROUTERS, HEAD_ROUTER, ROUTERS, chosen_routers
 from moist.reports.results import Results
 from moist.reports.table import text_table
 from moist.runtime.artifacts import InputRecord
@@ -61,10 +62,15 @@ class Submission:
 
 def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
     """`submit`: run the pipeline on a cluster; the exit code says how the run ended."""
-    routers = preset_routers(options.preset, getattr(options, "shared_layers", None))
+    routers = routers_of(options)
     pipeline = make_pipeline(routers, Images(options.repository, options.tag))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     return submit_pipeline(pipeline, arguments, options, TABLE)
+
+
+def routers_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """The routers that the command line asks for; a pipeline without shared layers has no flag for them."""
+    return chosen_routers(options.preset, options.router, getattr(options, "shared_layers", None))
 
 
 def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:
@@ -123,11 +129,10 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
 
 def routers_named(tasks: list[str]) -> tuple[str, ...]:
     """The routers of a run's pipeline, from the names of its tasks as Kubeflow shows them."""
-    if any("transformer" in name for name in tasks):
-        return ALL_ROUTERS
-    if any("(class" in name for name in tasks):
-        return (CLASS_ROUTER,)
-    without = any("jointly" in name for name in tasks) and not any("retrain" in name for name in tasks)
+    named = {router for task in tasks for router in re.findall(r"Pretrain router \((\w+)\)", task)}
+    if named:
+        return tuple(router for router in ROUTERS if router in named)
+    without = any("jointly" in task for task in tasks) and not any("retrain" in task for task in tasks)
     return (HEAD_ROUTER,) if without else ALL_ROUTERS[:1]
 
 
