@@ -101,10 +101,11 @@ def chosen_routers(preset: str, router: str | None = None, shared_layers: int | 
     Raises:
         InputError: another router is asked for beside shared layers.
     """
-    shares = bool(shared_layers) if shared_layers is not None else preset == "best"
-    if shares and router:
+    if shared_layers is None:
+        shared_layers = max(variant.get("shared_layers", 0) for variant in PRESETS[preset].values())
+    if shared_layers and router:
         raise InputError(f"--router {router} is for students that share no layers: give --shared-layers 0 with it.")
-    if shares:
+    if shared_layers:
         return (HEAD_ROUTER,)
     if router:
         return (router,)

@@ -4,6 +4,7 @@ import math
 
 from pydantic import Field, field_validator
 
+from moist.runtime.common_settings import numbers
 from moist.runtime.kinds import IMAGE_RESULTS, TABLE_RESULTS, TRANSLATION_RESULTS
 from moist.runtime.stage import Port, Stage, StageSettings
 
@@ -22,18 +23,17 @@ class Settings(StageSettings):
     @field_validator("candidates", "shown")
     @classmethod
     def _numbers(cls, text: str) -> str:
-        values = [float(part) for part in text.split(",")]
-        if any(not (math.isfinite(value) and value >= 0) for value in values):
+        if any(not (math.isfinite(value) and value >= 0) for value in numbers(text)):
             raise ValueError("each must be a number, 0 or more")
         return text
 
     @property
     def choose_from(self) -> list[float]:
-        return [float(part) for part in self.candidates.split(",")]
+        return numbers(self.candidates)
 
     @property
     def show(self) -> list[float]:
-        return [float(part) for part in self.shown.split(",")]
+        return numbers(self.shown)
 
 
 STAGE = Stage(

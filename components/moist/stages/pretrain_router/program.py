@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from moist.data import clusters as class_clusters
 from moist.data.dataset import load as load_dataset
@@ -21,7 +19,7 @@ from moist.training.loop import Batch, Outcome
 from moist.training.losses import distillation, double_softmax_router_loss, router_loss
 from moist.training.precision import choose_device, placed
 from moist.training.record import keep, step
-from moist.training.targets import Targets, load_targets
+from moist.training.targets import load_targets
 
 LOSSES = {"plain": router_loss, "double_softmax": double_softmax_router_loss}
 
@@ -60,7 +58,9 @@ def pretrain_router(
         truth = student_of_class[batch.labels]
         if isinstance(model, ClassRouter):
             named = model.student(batch.images).float()
-            loss = _class_loss(named, batch, targets, settings)
+            # Without a teacher its part has no weight, and what stands in its place is not looked at.
+            says, weight = (targets.of(batch), settings.teacher_weight) if targets else (named, 0.0)
+            loss = distillation(named, says, batch.labels, temperature=settings.temperature, weight=weight)
             return Outcome(loss, (model.of_classes(named).argmax(1) == truth).sum())
         output = model(batch.images)
         return Outcome(loss_of(output.float(), truth), (output.argmax(1) == truth).sum())
@@ -72,14 +72,6 @@ def pretrain_router(
     cost = macs(model, data.shape)
     save_model(router, model, spec, keep([step(STAGE.name, recipe, history, len(images), cost)]))
     return {"router": {**facts, "macs": cost, "architecture": settings.architecture}, "metrics": facts}
-
-
-def _class_loss(named: Tensor, batch: Batch, targets: Targets | None, settings: Settings) -> Tensor:
-    """A student's loss: distillation, or the labels' alone without a teacher."""
-    if targets is None:
-        return F.cross_entropy(named, batch.labels)
-    weights = {"temperature": settings.temperature, "weight": settings.teacher_weight}
-    return distillation(named, targets.of(batch), batch.labels, **weights)
 
 
 if __name__ == "__main__":
