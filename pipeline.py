@@ -35,6 +35,10 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         seed: int = 0,
         teacher: str = "small_resnet",
         teacher_epochs: int = 20,
+        teacher_optimizer: str = "adamw",
+        teacher_learning_rate: float = 3e-3,
+        teacher_weight_decay: float = 0.05,
+        teacher_reduced: float = 0.0,
         views: int = 16,
         k: int = 0,
         oracle_k: int = 4,
@@ -71,7 +75,17 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         on_cpu(data, "Prepare data")
         images_of = {"dataset": data.outputs["dataset"]}
 
-        taught = train_teacher(architecture=teacher, epochs=teacher_epochs, views=views, seed=seed, **images_of)
+        taught = train_teacher(
+            architecture=teacher,
+            epochs=teacher_epochs,
+            optimizer=teacher_optimizer,
+            learning_rate=teacher_learning_rate,
+            weight_decay=teacher_weight_decay,
+            reduced=teacher_reduced,
+            views=views,
+            seed=seed,
+            **images_of,
+        )
         on_gpu(taught, "Train teacher", training)
         from_teacher = {**images_of, "logits": taught.outputs["logits"]}
 

@@ -57,6 +57,10 @@ def sweep_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
         seeds: list[int] = [0, 1, 2],  # noqa: B006 - kfp reads defaults, it never changes them
         teacher: str = "small_resnet",
         teacher_epochs: int = 20,
+        teacher_optimizer: str = "adamw",
+        teacher_learning_rate: float = 3e-3,
+        teacher_weight_decay: float = 0.05,
+        teacher_reduced: float = 0.0,
         views: int = 16,
         k: int = 3,
         width: int = 256,
@@ -92,7 +96,17 @@ def sweep_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
         )
         on_cpu(data, "Prepare data")
         images_of = {"dataset": data.outputs["dataset"]}
-        taught = train_teacher(architecture=teacher, epochs=teacher_epochs, views=views, seed=data_seed, **images_of)
+        taught = train_teacher(
+            architecture=teacher,
+            epochs=teacher_epochs,
+            optimizer=teacher_optimizer,
+            learning_rate=teacher_learning_rate,
+            weight_decay=teacher_weight_decay,
+            reduced=teacher_reduced,
+            views=views,
+            seed=data_seed,
+            **images_of,
+        )
         on_gpu(taught, "Train teacher", training)
         from_teacher = {**images_of, "logits": taught.outputs["logits"]}
         groups = cluster_logits(k=k, seed=data_seed, logits=taught.outputs["logits"])

@@ -25,10 +25,10 @@ def placed(module: ModuleT, device: torch.device) -> ModuleT:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 matrix products are faster than fp32 ones: on GPUs, and on CPUs with AMX."""
+    """Whether bf16 matrix products are faster than fp32 ones: on GPUs, and on CPUs with AMX or AVX512-BF16."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:

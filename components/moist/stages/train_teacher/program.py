@@ -1,5 +1,6 @@
 """python -m moist.stages.train_teacher.program --dataset IN --teacher OUT --logits OUT --metrics OUT --curves OUT"""
 
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from moist.training.images import Images
 from moist.training.loop import Batch, Outcome
 from moist.training.precision import choose_device, placed
 from moist.training.record import keep, step
+from moist.training.resolution import resized, size_in
 
 
 def train_teacher(
@@ -31,13 +33,21 @@ def train_teacher(
     images = Images(data, data.train, device, settings.view_seed)
     held_out = Images(data, data.validation, device)
 
+    recipe = recipe_of(settings, optimizer=settings.optimizer)
+    height, width, channels = data.shape
+
+    def size(epoch: int) -> tuple[int, int]:
+        return size_in(height, width, epoch, recipe.epochs, settings.reduced)
+
     def objective(batch: Batch) -> Outcome:
-        output = model(batch.images)
+        # Every epoch has a view of its own, of the same number.
+        output = model(resized(batch.images, size(batch.view)))
         return Outcome(F.cross_entropy(output, batch.labels), (output.argmax(1) == batch.labels).sum())
 
-    recipe = recipe_of(settings)
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
-    save_model(teacher, model, spec, keep([step(STAGE.name, recipe, history, len(images), macs(model, data.shape))]))
+    sizes = Counter(size(epoch) for epoch in range(1, recipe.epochs + 1))
+    spent = sum(count * macs(model, (*shown, channels)) for shown, count in sizes.items()) / recipe.epochs
+    save_model(teacher, model, spec, keep([step(STAGE.name, recipe, history, len(images), spent)]))
     views = [evaluation.predict(model, images, settings.precision, view) for view in range(settings.views + 1)]
     stored_logits.save(logits, torch.stack(views).numpy(), data.train.labels, data.classes, settings.view_seed)
     return {

@@ -16,9 +16,21 @@ class Settings(TrainingSettings):
         "small_resnet", description="resnet18 is the paper's; small_resnet is for machines without a GPU"
     )
     batch_size: int = Field(128, ge=1, le=65_536, description="images a step")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="sgd has Nesterov momentum 0.9; its usual learning rate is 0.1, its weight decay 5e-4"
+    )
     learning_rate: float = Field(3e-3, gt=0, le=10, description="peak learning rate; cosine to zero after the warm-up")
     weight_decay: float = Field(0.05, ge=0, le=1, description="weight decay of matrices and kernels")
     warmup_epochs: float = Field(1.0, ge=0, le=100, description="epochs of linear warm-up")
+    reduced: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description=(
+            "share of the epochs, the first ones, on smaller images: half of these at half the height and width, half at "
+            "three quarters"
+        ),
+    )
     views: int = Field(
         8, ge=0, le=1000, description="augmented views of the training set whose logits are stored for distillation"
     )
