@@ -17,7 +17,8 @@ class TrainingSettings(StageSettings):
     warmup_epochs: float = Field(0.0, ge=0, le=100, description="epochs of linear warm-up")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and dropout")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="number format of the forward pass; auto takes bf16 on GPUs and on CPUs with AMX or AVX512-BF16"
+        "auto",
+        description="forward pass; auto takes bf16 on GPUs and on CPUs that multiply it faster (AMX, AVX512-BF16)",
     )
     checkpoint_seconds: float = Field(
         60.0, ge=0, le=86_400, description="seconds between checkpoints, where a place for them is configured"

@@ -7,8 +7,8 @@ from torch import Tensor
 def size_in(height: int, width: int, epoch: int, epochs: int, reduced: float) -> tuple[int, int]:
     """Height and width of the images in an epoch, counted from 1.
 
-    Of the share `reduced` of the epochs, 0-1, the first half runs at half the height and width, the second half at three
-    quarters; the other epochs, the last ones, at full size. Touvron et al. 2019 (FixRes) is why these must come last.
+    Of the share `reduced` of the epochs, 0-1, the first half runs at half the height and width, the second half at
+    three quarters; the other epochs, the last ones, at full size. Touvron et al. 2019 (FixRes) is why they come last.
     """
     done = (epoch - 1) / epochs
     factor = 0.5 if done < reduced / 2 else 0.75 if done < reduced else 1.0

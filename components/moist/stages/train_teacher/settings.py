@@ -27,8 +27,8 @@ class Settings(TrainingSettings):
         ge=0,
         le=1,
         description=(
-            "share of the epochs, the first ones, on smaller images: half of these at half the height and width, half at "
-            "three quarters"
+            "share of the epochs, the first ones, on smaller images: half of these at half the height and width, half "
+            "at three quarters"
         ),
     )
     views: int = Field(
