@@ -1,9 +1,12 @@
-"""python benchmarks/best.py DATASET LOGITS TEACHER NAME --write: does a mixture beat its controls, and what does it?
+"""python benchmarks/best.py DATASET LOGITS NAME --mixtures ... --write: does a mixture beat its controls?
 
-DATASET, LOGITS and TEACHER are folders that prepare_data and train_teacher wrote (`pipeline.py fetch` brings them from
-a run). Every seed trains a student, the mixtures below from that student, and the controls of each, by the stages' own
-code. Printed, and with --write kept in benchmarks/results/best-NAME.json: accuracies on the held-out images, what an
-image costs, and the paired differences over the seeds with their 95% intervals.
+DATASET and LOGITS are folders that prepare_data and train_teacher wrote (`pipeline.py fetch` brings them from a run;
+for CIFAR-10 the logits lie in benchmarks/teacher). Every seed trains a student, the mixtures from that student, and the
+controls of each, by the stages' own code. Printed, and with --write kept in benchmarks/results/best-NAME.json after
+every row: accuracies on the held-out images, what an image costs, and the paired differences over the seeds with their
+95% intervals. Rows that the file has are not trained again, so a run that was cut off goes on, and seeds can be added.
+
+With --teacher (the model's folder) the teacher has a row, too, and every cheap model a cascade that asks it.
 """
 
 import argparse
@@ -11,14 +14,18 @@ import contextlib
 import io
 import json
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mode_record import write
+from mode_record import RESULTS, write
 from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
+from moist.errors import InputError
 from moist.mode.statistics import Paired, Summary
 from moist.reports.results import Row
 from moist.stages.cluster_logits.program import cluster_logits
@@ -31,8 +38,9 @@ from moist.stages.pretrain_router.settings import Settings as RouterSettings
 from moist.stages.train_jointly.program import train_jointly
 from moist.stages.train_jointly.settings import Settings as JointSettings
 
+PAPER = {"routing": "hard", "router_loss": "double_softmax"}
 # What each mixture changes of train_jointly's settings, and its router if that is not the CNN; its controls are of its
-# inference and training cost.
+# inference and training cost. The paper's rows share the controls of the one with the CNN.
 MIXTURES: dict[str, dict[str, Any]] = {
     "prototype": {},
     "class router": {"router": "class", "routing": "hard"},
@@ -44,7 +52,16 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "shared, free gate": {"shared_layers": 2, "others_weight": 1.0, "router_weight": 0.0},
     "shared, second": {"shared_layers": 2, "second_share": 0.3},
     "first layer shared": {"shared_layers": 1},
+    "paper, CNN router": PAPER,
+    "paper, transformer router": {**PAPER, "router": "transformer", "controls": ()},
+    "paper, linear router": {**PAPER, "router": "linear", "controls": ()},
+    "100% router, k=4": {"routing": "oracle", "k": 4, "controls": ()},
 }
+CONTROLS = ("same_budget", "same_cost")
+KEPT = ("accuracy", "loss", "macs", "router_macs", "training_macs", "epochs", "parameters", "cascade")
+
+Kept = dict[str, Any]
+"""What is kept of a row."""
 
 
 def main() -> None:
@@ -52,96 +69,94 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("logits", type=Path)
-    parser.add_argument("teacher", type=Path)
     parser.add_argument("name", help="of the result file")
+    parser.add_argument("--teacher", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--student-epochs", type=int, default=10)
     parser.add_argument("--router-epochs", type=int, default=10)
     parser.add_argument("--joint-epochs", type=int, default=10)
     parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--mixtures", nargs="+", default=["prototype", "shared", "shared, mutual"], choices=MIXTURES)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="keep each seed's figures here, to go on after a break"
-    )
+    parser.add_argument("--no-wide-head", dest="wide_head", action="store_false", help="leave that control out")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load_dataset(options.dataset)
-    seeds = []
+    named = ("student_epochs", "router_epochs", "joint_epochs", "k")
+    settings = {name: getattr(options, name) for name in named}
+    settings |= {"data": data.split_note, "train": len(data.train)}
+    seeds = _earlier(options.name, settings) if options.write else {}
     for seed in options.seeds:
-        seeds.append(_kept(options, data, seed))
-        print(
-            f"seed {seed}: " + " · ".join(f"{key} {100 * row.accuracy:.2f}" for key, row in seeds[-1].items()),
-            flush=True,
-        )
-        results = summary(seeds, options.mixtures)
-        if options.write:  # after every seed, so that an interrupted run keeps what it has
-            settings = {
-                key: value
-                for key, value in vars(options).items()
-                if key not in ("dataset", "logits", "teacher", "keep")
-            }
-            settings["seeds"] = options.seeds[: len(seeds)]
-            write(f"best-{options.name}", results, {**settings, "data": data.split_note, "train": len(data.train)})
-    for name, difference in results["differences"].items():
+        known = seeds.setdefault(str(seed), {})
+        for name, row in _rows(options, data, seed, known):
+            known[name] = row
+            print(f"seed {seed}: {name} {100 * row['accuracy']:.2f}", flush=True)
+            if options.write:
+                write(f"best-{options.name}", {**summary(seeds), "seeds": seeds}, settings)
+    for name, difference in summary(seeds)["differences"].items():
         low, high = (f"{100 * difference[end]:+.2f}" if difference[end] is not None else "?" for end in ("low", "high"))
-        print(f"{name}: {100 * difference['mean']:+.2f} [{low}, {high}] points")
+        print(f"{name}: {100 * difference['mean']:+.2f} [{low}, {high}] points over {difference['runs']} seeds")
 
 
-def _kept(options: argparse.Namespace, data: ImageDataset, seed: int) -> dict[str, Row]:
-    """A seed's rows, from an earlier run with the same --keep if it got that far."""
-    path = options.keep / f"{options.name}-{seed}.json" if options.keep else None
-    if path and path.exists():
-        return {key: Row.model_validate(row) for key, row in json.loads(path.read_text()).items()}
-    with tempfile.TemporaryDirectory() as folder:
-        rows = _one_seed(options, data, seed, Path(folder))
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({key: row.model_dump() for key, row in rows.items()}))
-    return rows
+def _earlier(name: str, settings: dict[str, Any]) -> dict[str, dict[str, Kept]]:
+    """The rows that an earlier run with the same settings kept, by seed.
+
+    Raises:
+        InputError: it had other settings.
+    """
+    path = RESULTS / f"best-{name}.json"
+    if not path.exists():
+        return {}
+    result = json.loads(path.read_text())
+    if result["settings"] != settings:
+        raise InputError(f"{path} has results with other settings, {result['settings']}; choose another name.")
+    found: dict[str, dict[str, Kept]] = result["results"]["seeds"]
+    return found
 
 
-def summary(seeds: list[dict[str, Row]], mixtures: list[str]) -> dict[str, Any]:
-    """Every row's accuracy and cost over the seeds, and each mixture less each of its controls, paired by seed."""
-    rows = {
-        key: {
-            "accuracy": Summary.of([seed[key].accuracy for seed in seeds]).model_dump(),
-            "mmac": Summary.of([seed[key].macs / 1e6 for seed in seeds]).mean,
-            "training_gmac": Summary.of([seed[key].training_macs / 1e9 for seed in seeds]).mean,
-            "parameters": seeds[0][key].parameters,
-            "r": _mean([routing.r for seed in seeds if (routing := seed[key].routing)]),
-            "a": _mean([routing.a for seed in seeds if (routing := seed[key].routing)]),
-            "b": _mean([routing.b for seed in seeds if (routing := seed[key].routing)]),
+def summary(seeds: dict[str, dict[str, Kept]]) -> dict[str, Any]:
+    """Every row's accuracy and cost over the seeds that have it, and each mixture less each control, paired by seed."""
+    rows: dict[str, Any] = {}
+    for key in dict.fromkeys(key for seed in seeds.values() for key in seed):
+        having = [seed[key] for seed in seeds.values() if key in seed]
+        rows[key] = {
+            "accuracy": Summary.of([row["accuracy"] for row in having]).model_dump(),
+            "loss": Summary.of([row["loss"] for row in having]).mean,
+            "mmac": Summary.of([row["macs"] / 1e6 for row in having]).mean,
+            "training_gmac": Summary.of([row["training_macs"] / 1e9 for row in having]).mean,
+            "parameters": having[0]["parameters"],
+            **{name: _mean([row[name] for row in having]) for name in ("r", "a", "b")},
         }
-        for key in seeds[0]
-    }
-    accuracies = {key: [seed[key].accuracy for seed in seeds] for key in rows}
-    differences = {
-        f"{mixture} - {control}": Paired.of(accuracies[mixture], accuracies[key]).model_dump()
-        for mixture in mixtures
-        for control in ("same budget", "same cost")
-        if (key := f"{control} as {mixture}") in rows
-    }
-    for key, (values, mmac, baseline) in _cascades(seeds).items():
+    differences = {}
+    for key in rows:
+        for control in ("same budget", "same cost"):
+            both = [seed for seed in seeds.values() if key in seed and f"{control} as {key}" in seed]
+            if both:
+                own, other = ([seed[name]["accuracy"] for seed in both] for name in (key, f"{control} as {key}"))
+                differences[f"{key} - {control}"] = Paired.of(own, other).model_dump()
+    for key, (values, mmac, baseline) in _cascades(list(seeds.values())).items():
         rows[key] = {"accuracy": Summary.of(values).model_dump(), "mmac": mmac}
         differences[f"{key} - same cost"] = Paired.of(values, baseline).model_dump()
     return {"rows": rows, "differences": differences}
 
 
-def _cascades(seeds: list[dict[str, Row]]) -> dict[str, tuple[list[float], float, list[float]]]:
+def _cascades(seeds: list[dict[str, Kept]]) -> dict[str, tuple[list[float], float, list[float]]]:
     """Every cheaper model that asks the teacher about as many images as the cost of the dearest single student allows.
 
     Its accuracies, what it costs in the mean (MMAC), and that student's accuracies. Between two points of a cascade the
     line is what choosing one of both thresholds at random gives.
     """
+    whole = [seed for seed in seeds if set(seed) == set(seeds[0])]
     singles = [key for key in seeds[0] if key == "wide head" or key.startswith("same cost")]
-    control = max(singles, key=lambda key: seeds[0][key].macs)
-    cost, baseline = [seed[control].macs for seed in seeds], [seed[control].accuracy for seed in seeds]
+    if not singles:
+        return {}
+    control = max(singles, key=lambda key: float(seeds[0][key]["macs"]))
+    cost, baseline = [seed[control]["macs"] for seed in whole], [seed[control]["accuracy"] for seed in whole]
     found = {}
     for key in seeds[0]:
-        if seeds[0][key].cascade and key not in singles and seeds[0][key].macs < cost[0]:
-            curves = [([p.macs for p in seed[key].cascade], [p.accuracy for p in seed[key].cascade]) for seed in seeds]
+        if seeds[0][key]["cascade"] and key not in singles and seeds[0][key]["macs"] < cost[0]:
+            curves = [np.array(seed[key]["cascade"]).T for seed in whole]
             values = [float(np.interp(limit, *curve)) for limit, curve in zip(cost, curves, strict=True)]
             name = f"{key}, asking the teacher at the cost of {control}"
             found[name] = (values, sum(cost) / len(cost) / 1e6, baseline)
@@ -153,70 +168,118 @@ def _mean(values: list[Any]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _one_seed(options: argparse.Namespace, data: ImageDataset, seed: int, root: Path) -> dict[str, Row]:
-    """All rows of one seed."""
-    inputs = {"dataset": options.dataset, "logits": options.logits}
-    files = {"metrics": root / "metrics", "curves": root / "curves.html"}
-    files["metrics"].mkdir()
-    grouping = ClusterSettings.model_validate({"k": options.k})
-    cluster_logits(
-        grouping, logits=options.logits, clusters=root / "clusters", view=root / "view.html", metrics=files["metrics"]
-    )
+@dataclass(frozen=True)
+class Trainer:
+    """Trains what a seed needs into folders under `root`, each of them once and only when it is asked for."""
 
-    def student(name: str, **settings: Any) -> None:
-        given = StudentSettings.model_validate({"epochs": options.student_epochs, "seed": seed} | settings)
-        _quietly(
-            distill_student, given, **inputs, teacher=None, clusters=root / "clusters",
-            student=root / name, **files,
-        )  # fmt: skip
+    options: argparse.Namespace
+    seed: int
+    root: Path
 
-    student("student")
-    # As many parameters as k students hold, all of them used for every image: what specialised heads could buy at most.
-    student("wide", width=256 * options.k, epochs=options.student_epochs + options.joint_epochs)
-    folders = {"teacher": options.teacher, "student": root / "student", "wide head": root / "wide"}
-    for mixture in options.mixtures:
-        changes = dict(MIXTURES[mixture])
-        chooser = changes.pop("router", "cnn")
-        shared = changes.get("shared_layers", 0)
-        router = None if shared else root / f"{chooser} router"
-        if router and not router.exists():
-            learns = RouterSettings.model_validate(
-                {"architecture": chooser, "epochs": options.router_epochs, "seed": seed}
+    def _made(self, name: str, make: Callable[[Path, dict[str, Path]], None]) -> Path:
+        folder = self.root / name
+        if not folder.exists():
+            files = {"metrics": self.root / "metrics", "curves": self.root / "curves.html"}
+            files["metrics"].mkdir(exist_ok=True)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                make(folder, files)
+        return folder
+
+    def clusters(self, k: int) -> Path:
+        def make(folder: Path, files: dict[str, Path]) -> None:
+            settings = ClusterSettings.model_validate({"k": k})
+            metrics, view = files["metrics"], self.root / "view.html"
+            cluster_logits(settings, logits=self.options.logits, clusters=folder, view=view, metrics=metrics)
+
+        return self._made(f"clusters {k}", make)
+
+    def student(self, name: str, k: int, **changes: Any) -> Path:
+        def make(folder: Path, files: dict[str, Path]) -> None:
+            settings = StudentSettings.model_validate(
+                {"epochs": self.options.student_epochs, "seed": self.seed} | changes
             )
-            _quietly(
-                pretrain_router, learns, dataset=options.dataset, clusters=root / "clusters",
-                logits=options.logits if chooser == "class" else None, router=router, **files,
-            )  # fmt: skip
-        together = JointSettings.model_validate({"epochs": options.joint_epochs, "seed": seed, **changes})
-        _quietly(
-            train_jointly, together, **inputs, student=root / "student", router=router,
-            clusters=root / "clusters", mixture=root / mixture, **files,
-        )  # fmt: skip
-        folders[mixture] = root / mixture
-        # Mixtures that cost the same share their controls: trained once, entered for each.
-        named = ("shared_layers", "second_share", "routing")
-        costs = {"router": chooser, **{key: changes[key] for key in named if key in changes}}
-        for control in ("same_budget", "same_cost"):
-            differs = costs if control == "same_cost" else {**costs, "second_share": 0}
-            name = f"{control} {sorted(differs.items())}"
-            if not (root / name).exists():
-                epochs = {"router_epochs": options.router_epochs, "joint_epochs": options.joint_epochs}
-                student(name, control=control, **epochs, **costs)
-            folders[f"{control.replace('_', ' ')} as {mixture}"] = root / name
-    measured: dict[Path, Row] = {}
-    for name, folder in folders.items():
-        if folder not in measured:
-            # In pairs, since the measuring stage knows a fixed set of names; its cascade needs the teacher beside.
-            key = "mixture" if name in options.mixtures else "student"
-            pair = {"teacher": options.teacher, **({} if name == "teacher" else {key: folder})}
-            device = torch.device("cpu")
-            measured[folder] = measure_rows(load_candidates(pair, device), data, device, "fp32", 500, 0.0)[-1]
-    return {name: measured[folder] for name, folder in folders.items()}
+            given = {"dataset": self.options.dataset, "logits": self.options.logits, "clusters": self.clusters(k)}
+            distill_student(settings, teacher=None, student=folder, **given, **files)
+
+        return self._made(name, make)
+
+    def router(self, architecture: str, loss: str, k: int) -> Path:
+        def make(folder: Path, files: dict[str, Path]) -> None:
+            given = {"architecture": architecture, "epochs": self.options.router_epochs, "seed": self.seed}
+            settings = RouterSettings.model_validate({**given, "loss": loss})
+            logits = self.options.logits if architecture == "class" else None
+            inputs = {"dataset": self.options.dataset, "clusters": self.clusters(k)}
+            pretrain_router(settings, logits=logits, router=folder, **inputs, **files)
+
+        return self._made(f"{architecture} router, {loss}", make)
+
+    def mixture(self, name: str) -> Path:
+        def make(folder: Path, files: dict[str, Path]) -> None:
+            changes = {key: value for key, value in MIXTURES[name].items() if key not in ("k", "controls")}
+            k, chooser = _k(self.options, name), changes.pop("router", "cnn")
+            loss = changes.pop("router_loss", "plain")
+            own = changes.get("shared_layers", 0) == 0 and changes.get("routing") != "oracle"
+            settings = JointSettings.model_validate({"epochs": self.options.joint_epochs, "seed": self.seed, **changes})
+            inputs = {"dataset": self.options.dataset, "logits": self.options.logits, "clusters": self.clusters(k)}
+            router = self.router(chooser, loss, k) if own else None
+            train_jointly(
+                settings, **inputs, student=self.student("student", k), router=router, mixture=folder, **files
+            )
+
+        return self._made(name, make)
+
+    def control(self, mixture: str, control: str) -> Path:
+        """Mixtures that cost the same share their controls."""
+        changes, options = MIXTURES[mixture], self.options
+        named = ("shared_layers", "second_share", "routing", "router")
+        costs = {key: changes[key] for key in named if key in changes}
+        differs = costs if control == "same_cost" else {**costs, "second_share": 0}
+        epochs = {"router_epochs": options.router_epochs, "joint_epochs": options.joint_epochs}
+        name = f"{control} {sorted(differs.items())}"
+        return self.student(name, _k(options, mixture), control=control, **epochs, **costs)
 
 
-def _quietly(stage: Any, settings: Any, **paths: Any) -> None:
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        stage(settings, **paths)
+def _k(options: argparse.Namespace, mixture: str) -> int:
+    return int(MIXTURES[mixture].get("k", options.k))
+
+
+def _rows(options: argparse.Namespace, data: ImageDataset, seed: int, known: dict[str, Kept]) -> Iterator[Any]:
+    """Name and figures of each row of a seed that is not known yet, trained as it is asked for."""
+    with tempfile.TemporaryDirectory() as root:
+        trainer = Trainer(options, seed, Path(root))
+        wanted: dict[str, tuple[str, Callable[[], Path]]] = {}
+        if options.teacher:
+            wanted["teacher"] = ("teacher", lambda: options.teacher)
+        wanted["student"] = ("student", lambda: trainer.student("student", options.k))
+        if options.wide_head:
+            # As many parameters as k students hold, all used for every image: what specialised heads buy at most.
+            epochs = options.student_epochs + options.joint_epochs
+            width = 256 * options.k
+            wanted["wide head"] = ("student", lambda: trainer.student("wide", options.k, width=width, epochs=epochs))
+        for mixture in options.mixtures:
+            role = "oracle" if MIXTURES[mixture].get("routing") == "oracle" else "mixture"
+            wanted[mixture] = (role, partial(trainer.mixture, mixture))
+            for control in MIXTURES[mixture].get("controls", CONTROLS):
+                wanted[f"{control.replace('_', ' ')} as {mixture}"] = (
+                    "student",
+                    partial(trainer.control, mixture, control),
+                )
+        for name, (role, folder) in wanted.items():
+            if name not in known:
+                yield name, _kept(_measured(options, data, role, folder()))
+
+
+def _measured(options: argparse.Namespace, data: ImageDataset, role: str, folder: Path) -> Row:
+    """A model's row; its cascade needs the teacher beside it."""
+    folders = {"teacher": options.teacher} if options.teacher else {}
+    device = torch.device("cpu")
+    return measure_rows(load_candidates({**folders, role: folder}, device), data, device, "fp32", 500, 0.0)[-1]
+
+
+def _kept(row: Row) -> Kept:
+    found = {key: value for key, value in row.model_dump().items() if key in KEPT}
+    found["cascade"] = [(point["macs"], point["accuracy"]) for point in found["cascade"]]
+    return {**found, **{name: getattr(row.routing, name, None) for name in ("r", "a", "b")}}
 
 
 if __name__ == "__main__":

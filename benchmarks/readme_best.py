@@ -20,7 +20,7 @@ def best_table(result: dict[str, Any]) -> str:
             cells[1] += f" ± {100 * accuracy['std']:.2f}"
         lines.append(f"| {' | '.join(cells)} |")
     settings = result["settings"]
-    seeds = ", ".join(map(str, settings["seeds"]))
+    seeds = ", ".join(map(str, settings.get("seeds") or result["results"]["seeds"]))
     note = (
         f"{settings['data']} {settings['train']:,} training images. Means over seeds {seeds}; ± is the standard "
         "deviation; differences in points, paired by seed, with their 95% intervals. "

@@ -42,7 +42,8 @@ def _notes(result: dict[str, Any], over: list[str]) -> list[str]:
         f"{settings['width']}), every student getting its share of the images.",
         "Latencies are on the clock; ratios are of processor time, in brackets over eighths of the n calls (the "
         "teacher was called an eighth as often).",
-        "Dispatch is what the mixture takes longer than its router and one student on the whole batch, not choosing: "
+        "Dispatch is what the mixture takes longer than its router and one student on the whole batch, not choosing; "
+        "single images are that student's own, so that both find the same weights in the caches: "
         + (f"above the {WANTED:.0%} wanted with {'; '.join(over)}." if over else f"at most the {WANTED:.0%} wanted."),
     ]
     if found["missing"]:

@@ -2,10 +2,12 @@
 
 One process, everything warm, uint8 images in, batches of 1 and 64. Dispatch costs what the mixture takes longer than
 its router and its first student on the whole batch, without choosing; in processor time, which other work on the
-machine lengthens less than wall time. Latency does not depend on what weights are
-worth, so the networks of CIFAR-10's shape are not trained; the router's last layer is scaled so that every student gets
-its share. With --dataset and --mixture (folders, for example from `pipeline.py fetch`) the exported model's accuracy is
-compared with PyTorch's on the held-out images, too.
+machine lengthens less than wall time. Single images are that student's own, for this: where the students take turns,
+each finds less of its weights in the processor's caches, which the mixture's latency shows and which is no dispatch.
+
+Latency does not depend on what weights are worth, so the networks of CIFAR-10's shape are not trained; the router's
+last layer is scaled so that every student gets its share. With --dataset and --mixture (folders, for example from
+`pipeline.py fetch`) the exported model's accuracy is compared with PyTorch's on the held-out images, too.
 """
 
 import argparse
@@ -45,6 +47,8 @@ BATCHES = (1, 64)
 RUNTIMES = ("PyTorch", "ONNX Runtime", "OpenVINO")
 MIXTURES = {"own convolutions": 0, "shared convolutions": 2}
 """Layers that the students share: none, beside a CNN router; or both convolutions, with a head as the router."""
+
+ONE, ON_ITS_OWN = "router and one", "mixture on that one's images"
 
 Serve = Callable[[Images], object]
 
@@ -146,7 +150,8 @@ def untrained(shared_layers: int, k: int, images: Images) -> Mixture:
 
 def latency(teacher: nn.Module, mixture: Mixture, images: Images, options: argparse.Namespace) -> dict[str, Any]:
     """Every runtime's timings of teacher, mixture, and router and one student; what the mixture's dispatch costs."""
-    shares = torch.bincount(chosen(mixture, images), minlength=options.k) / len(images)
+    student = chosen(mixture, images)
+    shares, own = torch.bincount(student, minlength=options.k) / len(images), images[(student == 0).numpy()]
     costs = {"teacher": cost(teacher, SHAPE).macs, "mixture": cost(mixture, SHAPE).macs}
     found: dict[str, Any] = {"shares": shares.tolist(), "mmac": {name: macs / 1e6 for name, macs in costs.items()}}
     print(f"shares of the students: {', '.join(f'{share:.0%}' for share in shares)}")
@@ -154,8 +159,7 @@ def latency(teacher: nn.Module, mixture: Mixture, images: Images, options: argpa
         for runtime, servers in loaded(teacher, mixture, Path(folder), options.threads):
             found[runtime] = {}
             for batch in BATCHES:
-                starts = range(0, min(64 * batch, len(images)), batch)
-                times = timed(servers, [images[start : start + batch] for start in starts], options)
+                times = timed(servers, batches(images, batch), batches(own if batch == 1 else images, batch), options)
                 found[runtime][str(batch)] = summarised(times)
                 report(runtime, batch, found[runtime][str(batch)])
     return found
@@ -172,12 +176,12 @@ def loaded(teacher: nn.Module, mixture: Mixture, folder: Path, threads: int) -> 
     if mixture.router is None:
         raise TypeError("the mixture has no router")
     one = RouterAndOne(mixture, mixture.router).eval()
-    yield "PyTorch", {"teacher": eager(Whole(teacher)), "mixture": eager(Whole(mixture)), "router and one": eager(one)}
+    yield "PyTorch", {"teacher": eager(Whole(teacher)), "mixture": eager(Whole(mixture)), ONE: eager(one)}
     sparse = sparse_model(mixture, SHAPE, MEAN, STD, {})
     models = {
         "teacher": exported_network(Whole(teacher), SHAPE, [LOGITS, STUDENT]),
         "mixture": sparse,
-        "router and one": exported_network(one, SHAPE, [LOGITS, STUDENT]),
+        ONE: exported_network(one, SHAPE, [LOGITS, STUDENT]),
         "mixture without branches": without_branches(sparse),
     }
     for name, model in models.items():
@@ -214,22 +218,38 @@ def without_branches(model: onnx.ModelProto) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=flat.opset_import, ir_version=flat.ir_version)
 
 
-def timed(servers: Mapping[str, Serve], batches: Sequence[Images], options: argparse.Namespace) -> dict[str, Timed]:
-    """Milliseconds of each model in turn, batch after batch; the slow teacher only every eighth time."""
-    for serve in servers.values():
-        for images in batches[:4]:
-            serve(images)
-    times = {name: Timed([], []) for name in servers}
+def batches(images: Images, size: int) -> list[Images]:
+    """At most 64 batches."""
+    return [images[start : start + size] for start in range(0, min(64 * size, len(images) - size + 1), size)]
+
+
+def timed(
+    servers: Mapping[str, Serve], given: Sequence[Images], own: Sequence[Images], options: argparse.Namespace
+) -> dict[str, Timed]:
+    """Milliseconds of each model in turn; on its `own` images a mixture stands once more, beside router and student.
+
+    Every model answers several batches before the next one does, as it would alone, else each would find the others'
+    weights in the caches; the slow teacher has its turn every eighth time.
+    """
+    turns = {name: (serve, own if name == ONE else given) for name, serve in servers.items()}
+    turns[ON_ITS_OWN] = (servers["mixture"], own)
+    for serve, images in turns.values():
+        for batch in images[:4]:
+            serve(batch)
+    times = {name: Timed([], []) for name in turns}
     end, number = time.perf_counter() + options.seconds, 0
+    calls = max(1, 16 // len(given[0]))
     while number < options.rounds or time.perf_counter() < end:
-        images = batches[number % len(batches)]
-        for name, serve in servers.items():
+        for name, (serve, images) in turns.items():
             if name == "teacher" and number % 8:
                 continue
-            start, processor = time.perf_counter(), time.process_time()
-            serve(images)
-            times[name].processor.append(1e3 * (time.process_time() - processor))
-            times[name].wall.append(1e3 * (time.perf_counter() - start))
+            serve(images[number % len(images)])
+            for call in range(calls):
+                batch = images[(number * calls + call) % len(images)]
+                start, processor = time.perf_counter(), time.process_time()
+                serve(batch)
+                times[name].processor.append(1e3 * (time.process_time() - processor))
+                times[name].wall.append(1e3 * (time.perf_counter() - start))
         number += 1
     return times
 
@@ -238,7 +258,7 @@ def summarised(times: Mapping[str, Timed]) -> dict[str, Any]:
     """Medians and 95th percentiles, and ratios of processor time, each with its spread over eighths of the calls."""
     found: dict[str, Any] = {name: each.summary() for name, each in times.items()}
     found["speed_up"] = ratio(times["teacher"], times["mixture"])
-    found["dispatch"] = ratio(times["mixture"], times["router and one"])
+    found["dispatch"] = ratio(times[ON_ITS_OWN], times[ONE])
     return found
 
 

@@ -49,6 +49,25 @@ def both_choices(temperature: float, below: float) -> list[NodeProto]:
     ]
 
 
+def used(student: int) -> str:
+    """The value, bool (1,), that says whether any image goes to a student."""
+    return f"is_used_{student}"
+
+
+def which_are_used(students: int) -> list[NodeProto]:
+    """Makes `used` of every student at once: at batch 1 each node costs about as much as any other."""
+    return [
+        _whole("column_axis", 1),
+        helper.make_node("Constant", [], ["numbers"], value_ints=list(range(students))),
+        helper.make_node("Unsqueeze", [SENT_TO, "column_axis"], ["sent_to_column"]),
+        helper.make_node("Equal", ["sent_to_column", "numbers"], ["is_sent_to"]),
+        helper.make_node("Cast", ["is_sent_to"], ["is_sent_to_as_number"], to=TensorProto.INT32),
+        helper.make_node("ReduceMax", ["is_sent_to_as_number", FIRST_AXIS], ["is_used_as_number"], keepdims=0),
+        helper.make_node("Cast", ["is_used_as_number"], ["is_used"], to=TensorProto.BOOL),
+        helper.make_node("Split", ["is_used"], [used(student) for student in range(students)], num_outputs=students),
+    ]
+
+
 def merged_answers(answers: str, classes: int) -> list[NodeProto]:
     """Logits from `answers`, float (2 * B, classes): of one student, or the log of two students' mean probability."""
     return [

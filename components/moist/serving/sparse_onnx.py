@@ -25,6 +25,8 @@ from moist.serving.choices import (
     constants,
     first_choices,
     merged_answers,
+    used,
+    which_are_used,
 )
 
 OPSET = 20
@@ -141,10 +143,11 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
         main += both_choices(float(mixture.router.temperature), mixture.second_below)
     else:
         main += first_choices()
+    main += which_are_used(len(students))
     main.append(helper.make_node("ConstantOfShape", [PLACES], [branches.answers(0)]))
     for number, name in enumerate(students):
         weights = [tensor for key, tensor in initializers.items() if uses[key] == {name}]
-        main += branches.branch(number, name, [nodes[index] for index in sorted(own[name])], weights)
+        main.append(branches.branch(number, name, [nodes[index] for index in sorted(own[name])], weights))
     answers = branches.answers(len(students))
     main += merged_answers(answers, classes) if with_second else [helper.make_node("Identity", [answers], [LOGITS])]
     shared = [tensor for key, tensor in initializers.items() if None in uses[key] or len(uses[key]) > 1]
@@ -179,9 +182,9 @@ class _Branches:
 
     def branch(
         self, number: int, output: str, body: list[onnx.NodeProto], weights: list[onnx.TensorProto]
-    ) -> list[onnx.NodeProto]:
-        """Nodes that put one student's logits where its images are, and skip the student if it has none."""
-        mask, before = f"is_sent_to_{number}", self.answers(number)
+    ) -> onnx.NodeProto:
+        """The node that puts one student's logits where its images are, and skips the student if it has none."""
+        which, mask, before = f"number_{number}", f"is_sent_to_{number}", self.answers(number)
         made = {name for node in body for name in node.output}
         crossing = sorted({name for node in body for name in node.input if name} - made - self.initializers)
         if not set(crossing) <= self.batched:
@@ -192,6 +195,8 @@ class _Branches:
         columns, rows, images = f"columns_{number}", f"rows_{number}", f"images_{number}"
         places = f"places_{number}" if self.with_second else images
         inner = [
+            helper.make_node("Constant", [], [which], value_int=number),
+            helper.make_node("Equal", [SENT_TO, which], [mask]),
             helper.make_node("NonZero", [mask], [columns]),
             helper.make_node("Transpose", [columns], [rows], perm=[1, 0]),
             helper.make_node("Squeeze", [columns, FIRST_AXIS], [places]),
@@ -214,15 +219,9 @@ class _Branches:
         rests = helper.make_graph(
             [helper.make_node("Identity", [before], [skipped])], f"without_student_{number}", [], [info[skipped]]
         )
-        which, as_number, highest, used = f"number_{number}", f"{mask}_as_number", f"{mask}_highest", f"{mask}_at_all"
-        return [
-            helper.make_node("Constant", [], [which], value_int=number),
-            helper.make_node("Equal", [SENT_TO, which], [mask]),
-            helper.make_node("Cast", [mask], [as_number], to=TensorProto.INT32),
-            helper.make_node("ReduceMax", [as_number], [highest], keepdims=0),
-            helper.make_node("Cast", [highest], [used], to=TensorProto.BOOL),
-            helper.make_node("If", [used], [self.answers(number + 1)], then_branch=runs, else_branch=rests),
-        ]
+        return helper.make_node(
+            "If", [used(number)], [self.answers(number + 1)], then_branch=runs, else_branch=rests
+        )
 
 
 def _ancestors(nodes: list[onnx.NodeProto], output: str) -> set[int]:
