@@ -164,6 +164,9 @@ def respond(kubeflow: Kubeflow, method: str, path: str, query: dict[str, str], b
         return pipeline
     if (method, where) == ("POST", "/pipelines/upload_version"):
         return _version(kubeflow, query["pipelineid"], query["name"], body)
+    if method == "GET" and "/versions/" in where:
+        version_id = where.rsplit("/", 1)[-1]
+        return next(version for version in kubeflow.versions if version.pipeline_version_id == version_id)
     if method == "GET" and where.endswith("/versions"):
         return api.V2beta1ListPipelineVersionsResponse(pipeline_versions=list(reversed(kubeflow.versions)))
     raise _RefusedError(404, f"{method} {path} is not served here")
@@ -182,9 +185,13 @@ def _version(kubeflow: Kubeflow, pipeline_id: str, name: str, body: bytes) -> An
     start = re.search(rb"\r\n\r\n(.*)\r\n--", body, re.DOTALL)
     if start is None:
         raise _RefusedError(400, "no file in the upload")
-    kubeflow.packages.append(list(yaml.safe_load_all(start[1])))
+    documents = list(yaml.safe_load_all(start[1]))
+    kubeflow.packages.append(documents)
     version = api.V2beta1PipelineVersion(
-        pipeline_id=pipeline_id, pipeline_version_id=str(uuid.uuid4()), display_name=name
+        pipeline_id=pipeline_id,
+        pipeline_version_id=str(uuid.uuid4()),
+        display_name=name,
+        pipeline_spec=dict(zip(("pipeline_spec", "platform_spec"), documents, strict=False)),
     )
     kubeflow.versions.append(version)
     return version

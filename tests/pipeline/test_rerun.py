@@ -245,6 +245,92 @@ def test_a_rerun_on_the_cluster_imports_the_earlier_artifacts(
     assert secret not in out + err
 
 
+@pytest.fixture
+def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
+    monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
+    with serve(Kubeflow()) as served:
+        yield served
+
+
+def lay_out(found: Store, local: str, kubeflow: Kubeflow, number: int) -> str:
+    """A local run's artifacts where the cluster keeps those of its run of this number; the run's id."""
+    run = str(kubeflow.runs[number].run_id)
+    for name, content in everything_of(found, local).items():
+        task, _, rest = name.partition("/")
+        if rest:
+            found.put_bytes(f"s3://moist/cluster/small/{run}/{task}/{UUID}/{rest}", content)
+    return run
+
+
+def sent(kubeflow: Kubeflow) -> Any:
+    """The pipeline of the newest run, as it was sent."""
+    return kubeflow.runs[-1].pipeline_spec["pipeline_spec"]
+
+
+def constants(kubeflow: Kubeflow, task: str) -> dict[str, Any]:
+    given = sent(kubeflow)["root"]["dag"]["tasks"][task]["inputs"]["parameters"]
+    return {name: value["runtimeValue"]["constant"] for name, value in given.items() if "runtimeValue" in value}
+
+
+def images(kubeflow: Kubeflow) -> set[str]:
+    executors = sent(kubeflow)["deploymentSpec"]["executors"].values()
+    return {executor["container"]["image"] for executor in executors if "container" in executor}
+
+
+def test_a_rerun_of_a_rerun_on_the_cluster_keeps_what_that_changed(
+    command: Command, found: Store, first: str, kubeflow: Kubeflow
+) -> None:
+    """Settings, imports and images are those of the earlier run's own pipeline, not of what is compiled here."""
+    on_cluster = ("--host", kubeflow.url, "--pipeline-root", "s3://moist/cluster")
+    named = ("--repository", "registry.example/team", "--tag", "7.7")
+    assert command("submit", *on_cluster, *named, "--preset", "smoke", "--count", "4", "--factor", "3") == 0
+    run = lay_out(found, first, kubeflow, 0)
+    assert command("rerun", "scale", "--from", run, "--set", "offset=7", "--downstream", *on_cluster) == 0
+    assert constants(kubeflow, "scale")["offset"] == 7
+    assert images(kubeflow) == {"registry.example/team/moist-slim:7.7"}
+    again = lay_out(found, first, kubeflow, 1)
+    digest = "registry.example/team/moist-slim@sha256:" + 64 * "a"
+    changes = ("--set", "factor=4", "--slim-image", digest)
+    assert command("rerun", "scale", "--from", again, *changes, "--downstream", *on_cluster) == 0
+    assert constants(kubeflow, "scale") == {"factor": 4, "offset": 7}
+    assert images(kubeflow) == {digest}
+    numbers = f"s3://moist/cluster/small/{run}/numbers/{UUID}/numbers"
+    assert kubeflow.runs[2].runtime_config.parameters == {"numbers_numbers_uri": numbers}
+    assert command("rerun", "total", "--from", again, *on_cluster) == 0
+    assert set(sent(kubeflow)["root"]["dag"]["tasks"]) == {
+        "import-numbers-numbers", "import-scale-scaled", "total",
+    }  # fmt: skip
+    components.load_component_from_text(yaml.safe_dump(sent(kubeflow)))
+
+
+def test_latest_on_the_cluster_is_the_newest_run_of_this_pipeline(
+    command: Command, found: Store, first: str, kubeflow: Kubeflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_cluster = ("--host", kubeflow.url, "--pipeline-root", "s3://moist/cluster")
+    assert command("submit", *on_cluster, "--preset", "smoke", "--count", "4", "--keep-as", "kept") == 0
+    run = lay_out(found, first, kubeflow, 0)
+    assert not kubeflow.runs[0].pipeline_spec  # Kubeflow has it as a version of a pipeline
+    assert command("submit", *on_cluster, "--preset", "smoke", "--count", "4") == 0
+    other = kubeflow.runs[1]
+    other.pipeline_spec["pipeline_spec"]["pipelineInfo"]["name"] = "another"
+    assert command("rerun", "scale", "--from", "latest", *on_cluster) == 0
+    assert f"scale again, from {run}" in capsys.readouterr().err
+    assert command("rerun", "scale", "--from", other.run_id, *on_cluster) == 2
+    assert "is of the pipeline 'another', but only runs of 'small' can be rerun" in capsys.readouterr().err
+    other.pipeline_spec = {"pipeline_spec": {"root": 5}}
+    assert command("rerun", "scale", "--from", other.run_id, *on_cluster) == 2
+    assert "is of no pipeline that this kfp can read" in capsys.readouterr().err
+    assert len(kubeflow.runs) == 3
+
+
+@pytest.mark.parametrize("flag", ["--repository", "--tag", "--train-image", "--service-account", "--root"])
+def test_flags_for_a_cluster_are_refused_without_one(
+    flag: str, command: Command, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("rerun", "scale", "--from", first, flag, "x") == 2
+    assert f"{flag} is for a cluster: give --host, too" in capsys.readouterr().err
+
+
 def test_a_run_of_another_pipeline_is_refused(
     command: Command, found: Store, first: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

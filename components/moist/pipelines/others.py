@@ -11,7 +11,7 @@ from kfp import compiler
 
 from moist.errors import MoistError
 from moist.pipelines import mode, sweep
-from moist.runtime.flags import add_arguments, add_home, add_images, add_submit
+from moist.runtime.flags import add_arguments, add_home, add_images, add_submit, images_of
 from moist.runtime.kubeflow import Images
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
 from moist.runtime.run_here import add_run_arguments, finished_run
@@ -124,7 +124,7 @@ def _arguments(pipeline: Pipeline, made: Any, options: argparse.Namespace) -> Ar
 
 
 def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
-    made = pipeline.make(Images(options.repository, options.tag), vars(options))
+    made = pipeline.make(images_of(options), vars(options))
     arguments = _arguments(pipeline, made, options)
     with finished_run(made, arguments, options, {}, pipeline.subject(arguments)) as (run, folder):
         outputs = run.tasks[pipeline.last]["output"]["artifacts"]
@@ -137,7 +137,7 @@ def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
 
 
 def _submit(pipeline: Pipeline, options: argparse.Namespace) -> int:
-    made = pipeline.make(Images(options.repository, options.tag), vars(options))
+    made = pipeline.make(images_of(options), vars(options))
     return submit_pipeline(made, _arguments(pipeline, made, options), options, outcome(pipeline))
 
 
@@ -152,7 +152,7 @@ def outcome(pipeline: Pipeline) -> Outcome:
 
 
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:
-    made = pipeline.make(Images(options.repository, options.tag), vars(options))
+    made = pipeline.make(images_of(options), vars(options))
     arguments = _arguments(pipeline, made, options)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(made, str(options.output), pipeline_parameters=arguments)

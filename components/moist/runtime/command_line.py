@@ -13,8 +13,16 @@ from moist.errors import MoistError
 from moist.pipelines import others
 from moist.presets import PRESETS, ROUTERS
 from moist.runtime import doctor, history, submit
-from moist.runtime.flags import add_arguments, add_cluster, add_home, add_images, add_submission, add_submit
-from moist.runtime.kubeflow import Images
+from moist.runtime.flags import (
+    add_arguments,
+    add_cluster,
+    add_home,
+    add_images,
+    add_submission,
+    add_submit,
+    for_a_cluster_only,
+    images_of,
+)
 from moist.runtime.local_store import BUCKET
 from moist.runtime.pipeline_spec import arguments_of
 from moist.runtime.run_here import add_run_arguments, finished_run
@@ -96,7 +104,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     add_home(rerun)
     add_cluster(rerun)
     add_submission(rerun)
-    add_images(rerun)
+    add_images(rerun, otherwise="the earlier run's")
     rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
     lineage = command("lineage", history.lineage_command, "show where every artifact of a run came from")
@@ -115,7 +123,14 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
 
 def _here_or_there(here: Callable[..., Any], there: Callable[..., Any]) -> Callable[..., Any]:
     """A command that is for this machine, and with --host for a cluster."""
-    return lambda make_pipeline, options: (there if options.host else here)(make_pipeline, options)
+
+    def command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> Any:
+        if options.host:
+            return there(make_pipeline, options)
+        for_a_cluster_only(options)
+        return here(make_pipeline, options)
+
+    return command
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -143,14 +158,14 @@ def _add_arguments(parser: argparse.ArgumentParser, pipeline: Any) -> None:
 
 def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
     routers = submit.routers_of(options)
-    pipeline = make_pipeline(routers, Images(options.repository, options.tag))
+    pipeline = make_pipeline(routers, images_of(options))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     with finished_run(pipeline, arguments, options, {"routers": routers}, f"data set {arguments['dataset']}") as done:
         history.show_results(*done)
 
 
 def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
-    pipeline = make_pipeline(submit.routers_of(options), Images(options.repository, options.tag))
+    pipeline = make_pipeline(submit.routers_of(options), images_of(options))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(options.output), pipeline_parameters=arguments)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from moist.errors import MoistError
 from moist.runtime import local_store
 from moist.runtime.cluster import HOST, Cluster, connect
+from moist.runtime.flags import images_of
 from moist.runtime.kubeflow import IMAGES, Images
 from moist.runtime.store import Store, store_is_configured
 from moist.runtime.terminal import show
@@ -51,7 +52,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield check_disk(options.home)
     yield check_gpu()
     yield check_store(options.bucket)
-    yield check_images(Images(options.repository, options.tag))
+    yield check_images(images_of(options))
     if options.host or os.environ.get(HOST):
         yield from check_kubeflow(options)
         yield check_cluster_gpus(options.gpu_type)
@@ -132,7 +133,7 @@ def check_images(images: Images) -> Finding:
     known = {name for image in found for key in ("RepoTags", "RepoDigests") for name in image.get(key) or ()}
     missing = [name for name in names if name not in known]
     if missing:
-        fix = "make images, or name others with --repository and --tag"
+        fix = "make images, or name others with --repository and --tag, or --slim-image and --train-image"
         return Finding("warn", "images", f"the container engine here has no {', no '.join(missing)}", fix)
     return Finding("ok", "images", ", ".join(names))
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from moist.errors import InputError
 from moist.runtime import cluster
-from moist.runtime.kubeflow import Images
+from moist.runtime.kubeflow import IMAGES, Images
 from moist.runtime.pipeline_spec import READERS, parameters_of
 
 
@@ -19,12 +20,42 @@ def add_arguments(parser: argparse.ArgumentParser, pipeline: Any, presets: Itera
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=_reader(spec))
 
 
-def add_images(parser: argparse.ArgumentParser) -> None:
-    """Where the images are."""
-    parser.add_argument(
-        "--repository", default=Images().repository, help=f"registry and path of the images [{Images().repository}]"
+def add_images(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
+    """Where the images are; `otherwise` says which they are if none of these flags is given."""
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--repository", metavar="PATH", help=f"registry and path of both images [{otherwise or Images().repository}]"
     )
-    parser.add_argument("--tag", default=Images().tag, help=f"the images' tag [{Images().tag}]")
+    group.add_argument("--tag", help=f"tag of both images [{otherwise or Images().tag}]")
+    for kind in IMAGES:
+        group.add_argument(
+            f"--{kind}-image", metavar="REF", help=f"the {kind} image in full, best by digest: PATH@sha256:..."
+        )
+
+
+def images_given(options: argparse.Namespace) -> bool:
+    """Whether the command line says anything of the images."""
+    return bool(options.repository or options.tag or options.slim_image or options.train_image)
+
+
+def images_of(options: argparse.Namespace) -> Images:
+    """The images that the command line names.
+
+    Raises:
+        InputError: the tag is a digest, which cannot be both images'.
+    """
+    if options.tag and ":" in options.tag:
+        raise InputError(
+            f"--tag {options.tag} is a digest, and each image has its own: give --slim-image PATH@sha256:... and "
+            "--train-image PATH@sha256:... instead."
+        )
+    default = Images()
+    return Images(
+        options.repository or default.repository,
+        options.tag or default.tag,
+        options.slim_image or "",
+        options.train_image or "",
+    )
 
 
 def add_home(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +93,14 @@ def add_submission(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--pipeline-root", metavar="URI", help="where artifacts go [what the cluster is set to]")
     group.add_argument("--keep-as", metavar="NAME", help="also keep the pipeline in Kubeflow, a version each time")
     group.add_argument("--no-wait", action="store_true", help="print the run's id and leave")
+
+
+def for_a_cluster_only(options: argparse.Namespace) -> None:
+    """Raises InputError for a flag that would do nothing, since --host is not there."""
+    of_cluster = ("namespace", "token_file", "service_account", "pipeline_root", "keep_as", "no_wait", "root")
+    for name in (*of_cluster, "repository", "tag", "slim_image", "train_image"):
+        if getattr(options, name, None):
+            raise InputError(f"--{name.replace('_', '-')} is for a cluster: give --host, too, or leave it out.")
 
 
 def _count(text: str) -> str:

@@ -81,7 +81,7 @@ def _docstring(stage: Stage) -> str:
 class Images:
     """Where a pipeline's images are: `<repository>/moist-slim:<tag>` and `<repository>/moist-train:<tag>`.
 
-    A tag that starts with `sha256:` cannot be the same for both, so digests are given in full for each.
+    A digest cannot be the same for both, so digests are given in full for each, as `slim` and `train`.
     """
 
     repository: str = "localhost"

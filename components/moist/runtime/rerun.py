@@ -103,8 +103,15 @@ def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Mapping[str,
         producer, output = given["producerTask"], given["outputArtifactKey"]
         if producer in tasks:
             continue
+        component = everything[every[producer]["componentRef"]["name"]]
+        executor = spec["deploymentSpec"]["executors"].get(component.get("executorLabel"), {})
+        if "importer" in executor:  # the earlier run was a rerun itself: what it imported, this one does
+            importers[producer] = every[producer]
+            parts[every[producer]["componentRef"]["name"]], executors[_label(component)] = component, executor
+            parameters |= {name: definitions[name] for name in _used([every[producer]])}
+            continue
         name, reference = f"import-{producer}-{output}", _reference(earlier, producer, output)
-        definition = everything[every[producer]["componentRef"]["name"]]["outputDefinitions"]["artifacts"][output]
+        definition = component["outputDefinitions"]["artifacts"][output]
         imports[f"{producer}/{output}"] = reference
         parameters[_parameter(name)] = {
             "parameterType": "STRING",

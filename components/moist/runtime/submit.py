@@ -1,8 +1,8 @@
 """Commands for a cluster: submit the pipeline, rerun a component of it, list runs; watch a run to its end."""
 
 import argparse
+import contextlib
 import json
-import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kfp import compiler
+import yaml
+from google.protobuf.json_format import MessageToDict, ParseError
+from kfp import compiler, components
 
 from moist.errors import InputError, MoistError
-from moist.presets import ALL_ROUTERS, HEAD_ROUTER, ROUTERS, chosen_routers
+from moist.presets import chosen_routers
 from moist.reports.results import Results
 from moist.reports.table import text_table
 from moist.runtime.artifacts import InputRecord
 from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, waits
-from moist.runtime.kubeflow import Images
+from moist.runtime.flags import images_given, images_of
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
-from moist.runtime.pipeline_spec import arguments_of, check_arguments, defaults_of
+from moist.runtime.pipeline_spec import arguments_of, check_arguments, defaults_of, stages_of
 from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
 from moist.runtime.runs import LATEST, find_artifact
 from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
@@ -36,6 +38,8 @@ POLL_SECONDS = 5.0
 WATCH_ATTEMPTS = 30
 """An outage of about ten minutes does not end the watching of a run, which goes on meanwhile."""
 INTERRUPTED = 130
+RECENT = 20
+"""Among how many of Kubeflow's newest runs `latest` is looked for."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Submission:
 def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
     """`submit`: run the pipeline on a cluster; the exit code says how the run ended."""
     routers = routers_of(options)
-    pipeline = make_pipeline(routers, Images(options.repository, options.tag))
+    pipeline = make_pipeline(routers, images_of(options))
     arguments = arguments_of(pipeline, options.preset, vars(options))
     return submit_pipeline(pipeline, arguments, options, TABLE)
 
@@ -105,14 +109,16 @@ def compiled(pipeline: Any) -> str:
 def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
     """`rerun --host`: as the local one, with the earlier run's artifacts imported where Kubeflow keeps them.
 
-    The store says where they are, since Kubeflow's API does not: so its endpoint must be in the environment here.
+    What runs is the earlier run's own pipeline as Kubeflow has it, with its settings, and its images unless others are
+    named. The store says where its artifacts are, since Kubeflow's API does not: so the store's endpoint must be in
+    the environment here.
     """
     store = Store.from_environment()
     cluster = connect(options.host, options.namespace, options.token_file)
-    earlier = _earlier(cluster, options.source)
+    earlier, pipeline = _earlier(cluster, options.source, make_pipeline().pipeline_spec.pipeline_info.name)
     config = earlier.runtime_config
-    routers = routers_named([detail.display_name or "" for detail in _details(earlier)])
-    pipeline = make_pipeline(routers, Images(options.repository, options.tag))
+    if images_given(options):
+        pipeline = _with_images(pipeline, options)
     task = task_named(pipeline, options.stage)
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
     changes = {task: changed_settings(pipeline, task, options.set)}
@@ -127,22 +133,62 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     return _run(cluster, again.pipeline, submission, options)
 
 
-def routers_named(tasks: list[str]) -> tuple[str, ...]:
-    """The routers of a run's pipeline, from the names of its tasks as Kubeflow shows them."""
-    named = {router for task in tasks for router in re.findall(r"Pretrain router \((\w+)\)", task)}
-    if named:
-        return tuple(router for router in ROUTERS if router in named)
-    without = any("jointly" in task for task in tasks) and not any("retrain" in task for task in tasks)
-    return (HEAD_ROUTER,) if without else ALL_ROUTERS[:1]
+def _earlier(cluster: Cluster, run: str, name: str) -> tuple[Any, Any]:
+    """A run of the pipeline of this name, or the newest one for `latest`, and its pipeline.
 
-
-def _earlier(cluster: Cluster, run: str) -> Any:
+    Raises:
+        InputError: there is none, or it is of another pipeline.
+    """
     if run != LATEST:
-        return cluster.call("get_run", run_id=run)
-    runs = _listed(cluster, 1)
-    if not runs:
-        raise InputError(f"There is no run in Kubeflow at {cluster.host}.")
-    return cluster.call("get_run", run_id=runs[0].run_id)
+        found = cluster.call("get_run", run_id=run)
+        pipeline = pipeline_of(cluster, found)
+        its_name = pipeline.pipeline_spec.pipeline_info.name
+        if its_name != name:
+            raise InputError(
+                f"Run {run} is of the pipeline {its_name!r}, but only runs of {name!r} can be rerun in part; run it "
+                "again as a whole, Kubeflow takes its unchanged tasks from its cache."
+            )
+        return found, pipeline
+    for listed in _listed(cluster, RECENT):
+        found = cluster.call("get_run", run_id=listed.run_id)
+        with contextlib.suppress(InputError):
+            pipeline = pipeline_of(cluster, found)
+            if pipeline.pipeline_spec.pipeline_info.name == name:
+                return found, pipeline
+    raise InputError(f"None of the {RECENT} newest runs in Kubeflow at {cluster.host} is of the pipeline {name!r}.")
+
+
+def pipeline_of(cluster: Cluster, run: Any) -> Any:
+    """A run's pipeline as Kubeflow keeps it: with the run, or as a version of a pipeline.
+
+    Raises:
+        InputError: Kubeflow has none, or none that kfp can read.
+    """
+    spec, version = run.pipeline_spec, run.pipeline_version_reference
+    if not spec and version:
+        ids = {"pipeline_id": version.pipeline_id, "pipeline_version_id": version.pipeline_version_id}
+        spec = cluster.call("get_pipeline_version", **ids).pipeline_spec
+    if not spec:
+        raise InputError(f"Kubeflow at {cluster.host} does not say what run {run.run_id} ran: submit it again.")
+    try:
+        return _loaded(spec["pipeline_spec"], spec.get("platform_spec")) if "pipeline_spec" in spec else _loaded(spec)
+    except (ValueError, TypeError, KeyError, ParseError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"Run {run.run_id} is of no pipeline that this kfp can read ({reason}).") from None
+
+
+def _with_images(pipeline: Any, options: argparse.Namespace) -> Any:
+    """The same pipeline with every task on the images of the command line."""
+    spec, images = MessageToDict(pipeline.pipeline_spec), images_of(options)
+    for name, stage in stages_of(pipeline).items():
+        component = spec["components"][spec["root"]["dag"]["tasks"][name]["componentRef"]["name"]]
+        spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]["image"] = images.of(stage.image)
+    return _loaded(spec, MessageToDict(pipeline.platform_spec))
+
+
+def _loaded(*documents: Any) -> Any:
+    """kfp's component of a pipeline and its platform's settings, if there are any."""
+    return components.load_component_from_text(yaml.safe_dump_all(filter(None, documents)))
 
 
 def runs_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:

@@ -219,9 +219,7 @@ class _Branches:
         rests = helper.make_graph(
             [helper.make_node("Identity", [before], [skipped])], f"without_student_{number}", [], [info[skipped]]
         )
-        return helper.make_node(
-            "If", [used(number)], [self.answers(number + 1)], then_branch=runs, else_branch=rests
-        )
+        return helper.make_node("If", [used(number)], [self.answers(number + 1)], then_branch=runs, else_branch=rests)
 
 
 def _ancestors(nodes: list[onnx.NodeProto], output: str) -> set[int]:
