@@ -304,8 +304,11 @@ def test_a_kubeflow_with_users_needs_a_namespace(
     assert kubeflow.experiments[0].namespace == "team-a"
 
 
-def test_a_kubeflow_without_users_is_not_sent_a_namespace(command: Command, kubeflow: Kubeflow) -> None:
+def test_a_kubeflow_without_users_is_not_sent_a_namespace(
+    command: Command, kubeflow: Kubeflow, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert submitted(command, kubeflow, "--namespace", "moist-dev") == 0
+    assert "--namespace moist-dev has no effect" in capsys.readouterr().err
     assert not kubeflow.experiments[0].namespace
     assert kubeflow.asked("moist-dev") == 0
 

@@ -18,6 +18,7 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 from kfp_server_api.rest import RESTClientObject  # type: ignore[import-untyped]
 
 from moist.errors import InputError, MoistError, StoreError
+from moist.runtime.terminal import say
 
 HOST, TOKEN, COOKIE = "KF_PIPELINES_ENDPOINT", "KFP_TOKEN", "KFP_COOKIE"
 """Environment variables: the API's address as kfp knows it, and the credentials, which are never arguments."""
@@ -156,7 +157,7 @@ def connect(
 
     Args:
         host: address of the API, e.g. http://localhost:8080; default: $KF_PIPELINES_ENDPOINT.
-        namespace: where runs go in a Kubeflow with users; otherwise of no effect.
+        namespace: where runs go in a Kubeflow with users; otherwise of no effect, which is said.
         token_file: file with a bearer token, read again for each request, so that it may be refreshed meanwhile.
         attempts: how often to ask before giving up.
 
@@ -197,6 +198,10 @@ def connect(
     multi_user = bool(health.get("multi_user"))
     if multi_user and not namespace:
         raise InputError(f"Kubeflow at {address} has users: say with --namespace in which namespace to run.")
+    if namespace and not multi_user:
+        say(
+            f"Kubeflow at {address} has no users: --namespace {namespace} has no effect, runs go where it is installed."
+        )
     return Cluster(address, client, transport, namespace if multi_user else None, multi_user, _version(api, health))
 
 

@@ -113,7 +113,9 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     lineage.add_argument("--quick", action="store_true", help="compare sizes only, do not read every byte")
 
     check = command("doctor", doctor.doctor_command, "check what runs need, here and on a cluster")
-    check.add_argument("--bucket", default=BUCKET, metavar="NAME", help=f"the bucket to try [{BUCKET}]")
+    check.add_argument(
+        "--bucket", metavar="NAME", help=f"the bucket to try [{BUCKET}, with --host {doctor.CLUSTER_BUCKET}]"
+    )
     check.add_argument("--gpu-type", default="nvidia.com/gpu", metavar="NAME", help="[nvidia.com/gpu]")
     add_cluster(check)
     add_home(check)

@@ -59,7 +59,7 @@ class Running:
     inputs: Records = field(default_factory=dict)
     """Where each input came from, and its digest."""
     after_success: list[Callable[[], None]] = field(default_factory=list)
-    """Called once all outputs are where they belong."""
+    """Called once all outputs are where they belong; not where Kubeflow's launcher has yet to upload them."""
 
 
 RUNNING: ContextVar[Running | None] = ContextVar("moist_running", default=None)
@@ -132,8 +132,10 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
         _publish(staged, locations, task)
     if task.output_file is not None:
         _write_executor_output(task.output_file, manifests, locations, metadata)
-    for finish in running.after_success:
-        finish()
+    # A pod that is lost while the launcher uploads is tried again: until then its checkpoints are all there is.
+    if task.output_file is None or all(_is_uploaded(location, task) for location in locations.values()):
+        for finish in running.after_success:
+            finish()
 
 
 def _locations(task: Task, stage: Stage) -> dict[str, str]:

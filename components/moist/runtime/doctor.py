@@ -19,6 +19,8 @@ from moist.runtime.store import Store, store_is_configured
 from moist.runtime.terminal import show
 
 SUPPORTED = "2.17"
+CLUSTER_BUCKET = "mlpipeline"
+"""Kubeflow's own; what a namespace's keys open may be no more."""
 NEEDED_GB, WANTED_GB = 2, 10
 FAILED = 1
 
@@ -51,9 +53,10 @@ def doctor_command(make_pipeline: Callable[..., Any], options: argparse.Namespac
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield check_disk(options.home)
     yield check_gpu()
-    yield check_store(options.bucket)
+    there = options.host or os.environ.get(HOST)
+    yield check_store(options.bucket or (CLUSTER_BUCKET if there else local_store.BUCKET))
     yield check_images(images_of(options))
-    if options.host or os.environ.get(HOST):
+    if there:
         yield from check_kubeflow(options)
         yield check_cluster_gpus(options.gpu_type)
     else:

@@ -127,7 +127,7 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
                 workspace_root=str(run.work / "workspace"),
             )
             pipeline(**arguments)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         keep("interrupted")
         raise
     except Exception as error:
@@ -278,12 +278,17 @@ def _cache_uri(key: str) -> str:
 
 
 def _cached(run: LocalRun, key: str) -> dict[str, Any] | None:
-    """An earlier task's outputs, if all of them are still whole in the store."""
+    """An earlier task's outputs, if all of them are still whole in the store; a damaged entry is none."""
     if not run.store.list(_cache_uri(key)):
         return None
-    entry: dict[str, Any] = json.loads(run.store.get_bytes(_cache_uri(key)))
-    for output in entry["output"]["artifacts"].values():
-        uri = output["artifacts"][0]["uri"]
+    try:
+        entry: dict[str, Any] = json.loads(run.store.get_bytes(_cache_uri(key)))
+        outputs = [output["artifacts"][0]["uri"] for output in entry["output"]["artifacts"].values()]
+        if not isinstance(entry["run"], str):
+            return None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    for uri in outputs:
         found = run.store.list(uri)
         if not found or ("" not in found and MANIFEST not in found):
             return None
@@ -359,9 +364,10 @@ def _stopping(run: LocalRun) -> Iterator[None]:
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)
+        raise SystemExit(128 + number)
 
     for number, handler in before.items():
-        if callable(handler):
+        if handler != signal.SIG_IGN:  # a shell has its background jobs ignore Ctrl-C
             signal.signal(number, stop)
     try:
         yield

@@ -17,13 +17,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from moist.errors import StoreError
-from moist.runtime.artifacts import write_json
 from moist.runtime.store import ENDPOINT_VARIABLES, store_is_configured
 
 BUCKET = "moist"
 START_SECONDS = 60.0
 LOCK_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SERVICES = ("master", "volume", "filer", "s3", "admin")
 
 
@@ -35,7 +35,7 @@ def store(root: Path, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
         StoreError: if the embedded server does not start; the message names its log.
     """
     if store_is_configured():
-        names = (*ENDPOINT_VARIABLES, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION")
+        names = (*ENDPOINT_VARIABLES, *KEYS, "AWS_SESSION_TOKEN", "AWS_REGION")
         yield {name: os.environ[name] for name in names if os.environ.get(name)}
         return
     with _embedded(root, host) as environment:
@@ -46,8 +46,8 @@ def store(root: Path, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
 def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
     data = root / "data"
     data.mkdir(parents=True, exist_ok=True)
-    credentials = _credentials(root / "credentials.json")
     with _stopped_by_sigterm(), _lock(root / "lock") as lock, (root / "server.log").open("wb") as log:
+        credentials = _credentials(root / "credentials.json")
         ports = _free_ports(host, 2 * len(SERVICES))
         flags = [f"-{name}.port={ports[i]}" for i, name in enumerate(SERVICES)]
         flags += [f"-{name}.port.grpc={ports[len(SERVICES) + i]}" for i, name in enumerate(SERVICES)]
@@ -99,13 +99,20 @@ def _weed() -> str:
 
 
 def _credentials(path: Path) -> dict[str, str]:
-    """Generated once and kept, since the store's data outlive a run; readable by the user alone."""
-    if path.exists():
-        return {str(key): str(value) for key, value in json.loads(path.read_text()).items()}
-    credentials = {"AWS_ACCESS_KEY_ID": secrets.token_hex(10), "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20)}
-    path.touch(mode=0o600)
-    write_json(path, credentials)
-    path.chmod(0o600)
+    """Generated once and kept, for whoever looks into the store by other means; readable by the user alone.
+
+    The server takes the keys that it is started with, so a file that is damaged is replaced.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        kept = json.loads(path.read_text())
+        if isinstance(kept, dict) and kept.keys() == set(KEYS) and all(map(str.isalnum, map(str, kept.values()))):
+            return {name: str(kept[name]) for name in KEYS}
+    credentials = dict(zip(KEYS, (secrets.token_hex(10), secrets.token_hex(20)), strict=True))
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(credentials, file)
+    partial.replace(path)
     return credentials
 
 

@@ -1,0 +1,67 @@
+"""A run that is asked to stop says so in its record; what it leaves in the store never breaks the next command."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, clean_environment
+from moist.runtime.local_runner import LocalRun, _cached
+from moist.runtime.local_store import BUCKET, store
+from moist.runtime.runs import list_runs
+from moist.runtime.store import Store
+
+RUN = [sys.executable, str(ROOT / "pipeline.py"), "run", "--preset", "smoke"]
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_sigterm_ends_the_run_and_its_record_says_so(configured: bool, tmp_path: Path) -> None:
+    with store(tmp_path / "elsewhere") as environment:
+        given = {**clean_environment(), **(environment if configured else {})}
+        process = subprocess.Popen([*RUN, "--home", str(tmp_path)], env=given, stderr=subprocess.PIPE, text=True)
+        assert process.stderr
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "[2/" in line:  # a task runs
+                break
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+        assert process.returncode == 143, said
+        if configured:
+            (record,) = list_runs(Store.of(environment))
+            assert record.state == "interrupted"
+    if not configured:
+        with store(tmp_path / "store") as environment:
+            (record,) = list_runs(Store.of(environment))
+            assert record.state == "interrupted"
+
+
+def test_a_damaged_cache_entry_is_none(tmp_path: Path) -> None:
+    whole = {"run": "a-run", "task": "one", "output": {"artifacts": {}}}
+    entries = [b"", b"{", b"[]", b'{"output": {"artifacts": {"x": {"artifacts": []}}}}', json.dumps(whole).encode()]
+    with store(tmp_path) as environment:
+        run = LocalRun("a-run", Store.of(environment), {}, tmp_path)
+        run.store.ensure_bucket(BUCKET)
+        found = []
+        for entry in entries:
+            run.store.put_bytes(f"s3://{BUCKET}/cache/a-key.json", entry)
+            found.append(_cached(run, "a-key"))
+    assert found == [None, None, None, None, whole]
+
+
+def test_a_damaged_file_of_credentials_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    kept = set()
+    for text in ("", "{", "[]", '{"AWS_ACCESS_KEY_ID": "only"}', None, None):
+        if text is not None:
+            path.write_text(text)
+        with store(tmp_path) as environment:
+            Store.of(environment).ensure_bucket(BUCKET)
+            kept.add(environment["AWS_SECRET_ACCESS_KEY"])
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert set(json.loads(path.read_text())) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert len(kept) == 4  # the last one is whole, and stays
+    assert sorted(child.name for child in tmp_path.iterdir() if "credentials" in child.name) == ["credentials.json"]
