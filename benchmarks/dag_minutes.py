@@ -23,7 +23,7 @@ from moist.training.losses import double_softmax_router_loss
 from moist.training.precision import placed
 from moist.training.targets import Targets
 from speed_setup import CPU, SHAPE, distil, network, random_images
-from training_speed import peak_gflops
+from training_speed import number_format, peak_gflops
 
 IMAGES, EPOCHS = 40_000, 20
 CLUSTERS = ((0, 1, 2, 3), (4, 5, 6), (7, 8, 9))
@@ -45,7 +45,13 @@ def main() -> None:
         f"{statistics.median(result['peak_gflops']):.0f} GFLOP/s: {statistics.median(result['minutes_at_peak']):.0f}"
     )
     if options.write:
-        print(write("dag-minutes", result, {**vars(options), "images": IMAGES, "epochs": EPOCHS}))
+        print(
+            write(
+                "dag-minutes",
+                result,
+                {**vars(options), "images": IMAGES, "epochs": EPOCHS, "precision": number_format()},
+            )
+        )
 
 
 def measured(rounds: int) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def speed_table(results: Path) -> str:
 def _how(result: Result) -> str:
     clock = ", CPU time" if result["settings"].get("clock") == "cpu" else ""
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
-    return f"({threads}{clock}, torch {result['versions']['torch']}, commit {result['commit'][:9]})"
+    precision = result["settings"].get("precision")
+    form = f", {precision}" if precision else ""
+    return f"({threads}{form}{clock}, torch {result['versions']['torch']}, commit {result['commit'][:9]})"
 
 
 def _spread(values: Sequence[float], form: str) -> str:
