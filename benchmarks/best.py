@@ -1,10 +1,11 @@
 """python benchmarks/best.py DATASET LOGITS NAME --mixtures ... --write: does a mixture beat its controls?
 
 DATASET and LOGITS are folders that prepare_data and train_teacher wrote (`pipeline.py fetch` brings them from a run;
-for CIFAR-10 the logits lie in benchmarks/teacher). Every seed trains a student, the mixtures from that student, and the
-controls of each, by the stages' own code. Printed, and with --write kept in benchmarks/results/best-NAME.json after
-every row: accuracies on the held-out images, what an image costs, and the paired differences over the seeds with their
-95% intervals. Rows that the file has are not trained again, so a run that was cut off goes on, and seeds can be added.
+for CIFAR-10 the logits lie in benchmarks/teachers/cifar10-teacher, and prepare_data with --validation-fraction 0.025
+makes the data set). Every seed trains a student, the mixtures from that student, and the controls of each, by the
+stages' own code. Printed, and with --write kept in benchmarks/results/best-NAME.json after every row: accuracies on the
+held-out images, what an image costs, and the paired differences over the seeds with their 95% intervals. Rows that the
+file has are not trained again, so a run that was cut off goes on, and seeds can be added.
 
 With --teacher (the model's folder) the teacher has a row, too, and every cheap model a cascade that asks it.
 """

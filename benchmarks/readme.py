@@ -18,6 +18,7 @@ from readme_cost import cost_svg
 from readme_mode import MAKERS
 from readme_serving import serving_table
 from readme_speed import speed_table
+from readme_teacher import teacher_table
 from readme_translation import translation_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +50,8 @@ def with_tables(text: str) -> str:
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
         if match["name"] == "mode-translation":
             return f"{match[1]}{translation_table(result)}\n{match['end']}"
+        if match["name"].endswith("-teacher"):
+            return f"{match[1]}{teacher_table(result)}\n{match['end']}"
         if match["name"].endswith("-sweep"):
             make = readme_sweep.points if match["kind"] == "points" else readme_sweep.claims
         else:

@@ -6,14 +6,13 @@ from moist.errors import InputError
 
 Arguments = dict[str, Any]
 
-# Measured on CIFAR-10 (docs/teacher.md): SGD, the early epochs on smaller images.
+# The usual recipe for CIFAR-10; docs/teacher.md has what smaller images in the early epochs save and cost.
 _RESNET18: Arguments = {
     "teacher": "resnet18",
     "teacher_epochs": 20,
     "teacher_optimizer": "sgd",
     "teacher_learning_rate": 0.1,
     "teacher_weight_decay": 5e-4,
-    "teacher_reduced": 0.75,
 }
 
 # Small data take many epochs of few steps, large data few epochs of many steps.
