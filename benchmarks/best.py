@@ -77,14 +77,16 @@ def main() -> None:
     parser.add_argument("--router-epochs", type=int, default=10)
     parser.add_argument("--joint-epochs", type=int, default=10)
     parser.add_argument("--k", type=int, default=3)
-    parser.add_argument("--mixtures", nargs="+", default=["prototype", "shared", "shared, mutual"], choices=MIXTURES)
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of students, routers and joint training")
+    parser.add_argument("--warmup-epochs", type=float, default=0.0, help="of the same")
+    parser.add_argument("--mixtures", nargs="*", default=["prototype", "shared", "shared, mutual"], choices=MIXTURES)
     parser.add_argument("--no-wide-head", dest="wide_head", action="store_false", help="leave that control out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load_dataset(options.dataset)
-    named = ("student_epochs", "router_epochs", "joint_epochs", "k")
+    named = ("student_epochs", "router_epochs", "joint_epochs", "k", "learning_rate", "warmup_epochs")
     settings = {name: getattr(options, name) for name in named}
     settings |= {"data": data.split_note, "train": len(data.train)}
     seeds = _earlier(options.name, settings) if options.write else {}
@@ -186,6 +188,12 @@ class Trainer:
                 make(folder, files)
         return folder
 
+    @property
+    def _how(self) -> dict[str, Any]:
+        """What all trainings have in common."""
+        rate, warmup = self.options.learning_rate, self.options.warmup_epochs
+        return {"seed": self.seed, "learning_rate": rate, "warmup_epochs": warmup}
+
     def clusters(self, k: int) -> Path:
         def make(folder: Path, files: dict[str, Path]) -> None:
             settings = ClusterSettings.model_validate({"k": k})
@@ -196,9 +204,7 @@ class Trainer:
 
     def student(self, name: str, k: int, **changes: Any) -> Path:
         def make(folder: Path, files: dict[str, Path]) -> None:
-            settings = StudentSettings.model_validate(
-                {"epochs": self.options.student_epochs, "seed": self.seed} | changes
-            )
+            settings = StudentSettings.model_validate({"epochs": self.options.student_epochs, **self._how} | changes)
             given = {"dataset": self.options.dataset, "logits": self.options.logits, "clusters": self.clusters(k)}
             distill_student(settings, teacher=None, student=folder, **given, **files)
 
@@ -206,7 +212,7 @@ class Trainer:
 
     def router(self, architecture: str, loss: str, k: int) -> Path:
         def make(folder: Path, files: dict[str, Path]) -> None:
-            given = {"architecture": architecture, "epochs": self.options.router_epochs, "seed": self.seed}
+            given = {"architecture": architecture, "epochs": self.options.router_epochs, **self._how}
             settings = RouterSettings.model_validate({**given, "loss": loss})
             logits = self.options.logits if architecture == "class" else None
             inputs = {"dataset": self.options.dataset, "clusters": self.clusters(k)}
@@ -220,7 +226,7 @@ class Trainer:
             k, chooser = _k(self.options, name), changes.pop("router", "cnn")
             loss = changes.pop("router_loss", "plain")
             own = changes.get("shared_layers", 0) == 0 and changes.get("routing") != "oracle"
-            settings = JointSettings.model_validate({"epochs": self.options.joint_epochs, "seed": self.seed, **changes})
+            settings = JointSettings.model_validate({"epochs": self.options.joint_epochs, **self._how, **changes})
             inputs = {"dataset": self.options.dataset, "logits": self.options.logits, "clusters": self.clusters(k)}
             router = self.router(chooser, loss, k) if own else None
             train_jointly(

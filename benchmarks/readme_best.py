@@ -24,10 +24,15 @@ def best_table(result: dict[str, Any]) -> str:
     note = (
         f"{settings['data']} {settings['train']:,} training images. Means over seeds {seeds}; ± is the standard "
         "deviation; differences in points, paired by seed, with their 95% intervals. "
-        f"{settings['student_epochs']} epochs for the student, {settings['joint_epochs']} together, k={settings['k']}. "
+        f"{settings['student_epochs']} epochs for the student, {settings['joint_epochs']} together, k={settings['k']}"
+        f"{_rate(settings)}. "
         f"Measured on {result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
+
+
+def _rate(settings: dict[str, Any]) -> str:
+    return f", learning rate {settings['learning_rate']:g}" if "learning_rate" in settings else ""
 
 
 def _points(difference: dict[str, Any] | None) -> str:
