@@ -40,7 +40,9 @@ def _points(path: Path) -> list[CostPoint]:
         found, epochs = result["results"], result["settings"]["epochs"]
         return [CostPoint(f"Teacher (resnet18), {epochs} epochs", "teacher", found["macs"], found["accuracy"])]
     if path.stem.startswith("best-") and DATASET in path.stem:
-        kind = path.stem.removeprefix(f"best-{DATASET}-")
+        settings, kind = result["settings"], path.stem.removeprefix(f"best-{DATASET}-")
+        if "learning_rate" in settings:
+            kind = f"{settings['student_epochs']} epochs at {settings['learning_rate']:g}"
         return [
             CostPoint(f"{name} ({kind})", _role(name), 1e6 * row["mmac"], row["accuracy"]["mean"],
                       row["accuracy"]["std"])
