@@ -296,7 +296,8 @@ def test_a_rerun_of_a_rerun_on_the_cluster_keeps_what_that_changed(
     assert images(kubeflow) == {digest}
     numbers = f"s3://moist/cluster/small/{run}/numbers/{UUID}/numbers"
     assert kubeflow.runs[2].runtime_config.parameters == {"numbers_numbers_uri": numbers}
-    assert command("rerun", "total", "--from", again, *on_cluster) == 0
+    assert command("rerun", "total", "--from", again, "--train-image", "another", *on_cluster) == 0
+    assert images(kubeflow) == {"registry.example/team/moist-slim:7.7"}  # none of its tasks is on the training image
     assert set(sent(kubeflow)["root"]["dag"]["tasks"]) == {
         "import-numbers-numbers", "import-scale-scaled", "total",
     }  # fmt: skip

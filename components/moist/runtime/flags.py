@@ -33,11 +33,6 @@ def add_images(parser: argparse.ArgumentParser, otherwise: str | None = None) ->
         )
 
 
-def images_given(options: argparse.Namespace) -> bool:
-    """Whether the command line says anything of the images."""
-    return bool(options.repository or options.tag or options.slim_image or options.train_image)
-
-
 def images_of(options: argparse.Namespace) -> Images:
     """The images that the command line names.
 

@@ -20,7 +20,7 @@ from moist.reports.results import Results
 from moist.reports.table import text_table
 from moist.runtime.artifacts import InputRecord
 from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, waits
-from moist.runtime.flags import images_given, images_of
+from moist.runtime.flags import images_of
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.pipeline_spec import arguments_of, check_arguments, defaults_of, stages_of
@@ -117,8 +117,7 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     cluster = connect(options.host, options.namespace, options.token_file)
     earlier, pipeline = _earlier(cluster, options.source, make_pipeline().pipeline_spec.pipeline_info.name)
     config = earlier.runtime_config
-    if images_given(options):
-        pipeline = _with_images(pipeline, options)
+    pipeline = _with_images(pipeline, options)
     task = task_named(pipeline, options.stage)
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
     changes = {task: changed_settings(pipeline, task, options.set)}
@@ -178,11 +177,13 @@ def pipeline_of(cluster: Cluster, run: Any) -> Any:
 
 
 def _with_images(pipeline: Any, options: argparse.Namespace) -> Any:
-    """The same pipeline with every task on the images of the command line."""
+    """The same pipeline with the tasks on the images that the command line names; the others stay on theirs."""
     spec, images = MessageToDict(pipeline.pipeline_spec), images_of(options)
     for name, stage in stages_of(pipeline).items():
-        component = spec["components"][spec["root"]["dag"]["tasks"][name]["componentRef"]["name"]]
-        spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]["image"] = images.of(stage.image)
+        if options.repository or options.tag or getattr(options, f"{stage.image}_image"):
+            component = spec["components"][spec["root"]["dag"]["tasks"][name]["componentRef"]["name"]]
+            container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+            container["image"] = images.of(stage.image)
     return _loaded(spec, MessageToDict(pipeline.platform_spec))
 
 
