@@ -51,6 +51,8 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         shared_layers: int = 0,
         mutual_weight: float = 0.0,
         second_share: float = 0.0,
+        learning_rate: float = 1e-3,
+        warmup_epochs: float = 0.0,
         temperature: float = 5.0,
         teacher_weight: float = 0.7,
         latency_seconds: float = 2.0,
@@ -62,7 +64,9 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         tolerations: list[dict[str, str]] = TOLERATIONS,
     ) -> None:
         training = Training(gpu_type, gpu_count, train_cpu, train_memory, node_selector, tolerations)
-        learning = {"temperature": temperature, "teacher_weight": teacher_weight, "seed": seed}
+        # How students and routers learn; the teacher has a recipe of its own.
+        optimizing = {"learning_rate": learning_rate, "warmup_epochs": warmup_epochs, "seed": seed}
+        learning = {"temperature": temperature, "teacher_weight": teacher_weight, **optimizing}
 
         data = prepare_data(
             name=dataset,
@@ -102,7 +106,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
             suffix = "" if router == routers[0] else f"_{router}"
             given = {}
             if router != HEAD_ROUTER:  # a head on the students' shared layers has no training before theirs
-                lessons = {**learning, **from_teacher} if router == CLASS_ROUTER else {"seed": seed, **images_of}
+                lessons = {**learning, **from_teacher} if router == CLASS_ROUTER else {**optimizing, **images_of}
                 chooser = named(pretrain_router, f"pretrain_router{suffix}")(
                     architecture=router, epochs=router_epochs, loss=router_loss, **lessons, **clusters
                 )

@@ -14,11 +14,15 @@ import argparse
 import contextlib
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import Manager, get_context
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -81,25 +85,51 @@ def main() -> None:
     parser.add_argument("--warmup-epochs", type=float, default=0.0, help="of the same")
     parser.add_argument("--mixtures", nargs="*", default=["prototype", "shared", "shared, mutual"], choices=MIXTURES)
     parser.add_argument("--no-wide-head", dest="wide_head", action="store_false", help="leave that control out")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ablations", nargs="*", default=[], choices=MIXTURES, help="mixtures without their controls")
+    parser.add_argument("--at-once", type=int, default=2, help="seeds trained beside each other, a process each")
+    parser.add_argument("--threads", type=int, default=1, help="of each of these processes")
+    parser.add_argument("--keep", type=Path, help="folder to keep all that is trained in, and to find it again")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     data = load_dataset(options.dataset)
     named = ("student_epochs", "router_epochs", "joint_epochs", "k", "learning_rate", "warmup_epochs")
     settings = {name: getattr(options, name) for name in named}
     settings |= {"data": data.split_note, "train": len(data.train)}
     seeds = _earlier(options.name, settings) if options.write else {}
-    for seed in options.seeds:
-        known = seeds.setdefault(str(seed), {})
-        for name, row in _rows(options, data, seed, known):
-            known[name] = row
-            print(f"seed {seed}: {name} {100 * row['accuracy']:.2f}", flush=True)
-            if options.write:
-                write(f"best-{options.name}", {**summary(seeds), "seeds": seeds}, settings)
+    for seed, name, row in _trained(options, seeds):
+        seeds.setdefault(str(seed), {})[name] = row
+        print(f"seed {seed}: {name} {100 * row['accuracy']:.2f}", flush=True)
+        if options.write:
+            write(f"best-{options.name}", {**summary(seeds), "seeds": seeds}, settings)
     for name, difference in summary(seeds)["differences"].items():
         low, high = (f"{100 * difference[end]:+.2f}" if difference[end] is not None else "?" for end in ("low", "high"))
         print(f"{name}: {100 * difference['mean']:+.2f} [{low}, {high}] points over {difference['runs']} seeds")
+
+
+def _trained(options: argparse.Namespace, seeds: dict[str, dict[str, Kept]]) -> Iterator[tuple[int, str, Kept]]:
+    """Seed, name and figures of each row that is not known yet, as they come.
+
+    Networks this small fill one core each better than one of them fills several.
+    """
+    with Manager() as manager, ProcessPoolExecutor(options.at_once, mp_context=get_context("spawn")) as pool:
+        rows = manager.Queue()
+        running = [pool.submit(_train, options, seed, seeds.get(str(seed), {}), rows) for seed in options.seeds]
+        for future in running:
+            future.add_done_callback(lambda _: rows.put(None))
+        for _ in running:
+            yield from iter(rows.get, None)
+        for future in running:
+            future.result()
+
+
+def _train(options: argparse.Namespace, seed: int, known: dict[str, Kept], rows: "Queue[Any]") -> None:
+    """Put each row of a seed that is not known yet into the queue."""
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = options.keep / f"seed {seed}" if options.keep else Path(scratch)
+        root.mkdir(parents=True, exist_ok=True)
+        for name, row in _rows(options, Trainer(options, seed, root), known):
+            rows.put((seed, name, row))
 
 
 def _earlier(name: str, settings: dict[str, Any]) -> dict[str, dict[str, Kept]]:
@@ -184,8 +214,11 @@ class Trainer:
         if not folder.exists():
             files = {"metrics": self.root / "metrics", "curves": self.root / "curves.html"}
             files["metrics"].mkdir(exist_ok=True)
+            unfinished = self.root / f"{name}, unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                make(folder, files)
+                make(unfinished, files)
+            unfinished.rename(folder)
         return folder
 
     @property
@@ -250,30 +283,27 @@ def _k(options: argparse.Namespace, mixture: str) -> int:
     return int(MIXTURES[mixture].get("k", options.k))
 
 
-def _rows(options: argparse.Namespace, data: ImageDataset, seed: int, known: dict[str, Kept]) -> Iterator[Any]:
+def _rows(options: argparse.Namespace, trainer: Trainer, known: dict[str, Kept]) -> Iterator[tuple[str, Kept]]:
     """Name and figures of each row of a seed that is not known yet, trained as it is asked for."""
-    with tempfile.TemporaryDirectory() as root:
-        trainer = Trainer(options, seed, Path(root))
-        wanted: dict[str, tuple[str, Callable[[], Path]]] = {}
-        if options.teacher:
-            wanted["teacher"] = ("teacher", lambda: options.teacher)
-        wanted["student"] = ("student", lambda: trainer.student("student", options.k))
-        if options.wide_head:
-            # As many parameters as k students hold, all used for every image: what specialised heads buy at most.
-            epochs = options.student_epochs + options.joint_epochs
-            width = 256 * options.k
-            wanted["wide head"] = ("student", lambda: trainer.student("wide", options.k, width=width, epochs=epochs))
-        for mixture in options.mixtures:
-            role = "oracle" if MIXTURES[mixture].get("routing") == "oracle" else "mixture"
-            wanted[mixture] = (role, partial(trainer.mixture, mixture))
-            for control in MIXTURES[mixture].get("controls", CONTROLS):
-                wanted[f"{control.replace('_', ' ')} as {mixture}"] = (
-                    "student",
-                    partial(trainer.control, mixture, control),
-                )
-        for name, (role, folder) in wanted.items():
-            if name not in known:
-                yield name, _kept(_measured(options, data, role, folder()))
+    data = load_dataset(options.dataset)
+    wanted: dict[str, tuple[str, Callable[[], Path]]] = {}
+    if options.teacher:
+        wanted["teacher"] = ("teacher", lambda: options.teacher)
+    wanted["student"] = ("student", lambda: trainer.student("student", options.k))
+    if options.wide_head:
+        # As many parameters as k students hold, all used for every image: what specialised heads buy at most.
+        epochs = options.student_epochs + options.joint_epochs
+        width = 256 * options.k
+        wanted["wide head"] = ("student", lambda: trainer.student("wide", options.k, width=width, epochs=epochs))
+    for mixture in [*options.mixtures, *options.ablations]:
+        role = "oracle" if MIXTURES[mixture].get("routing") == "oracle" else "mixture"
+        wanted[mixture] = (role, partial(trainer.mixture, mixture))
+        for control in MIXTURES[mixture].get("controls", CONTROLS) if mixture in options.mixtures else ():
+            name = f"{control.replace('_', ' ')} as {mixture}"
+            wanted[name] = ("student", partial(trainer.control, mixture, control))
+    for name, (role, folder) in wanted.items():
+        if name not in known:
+            yield name, _kept(_measured(options, data, role, folder()))
 
 
 def _measured(options: argparse.Namespace, data: ImageDataset, role: str, folder: Path) -> Row:

@@ -74,6 +74,8 @@ def sweep_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
         router_loss: str = "plain",
         joint_epochs: int = 10,
         routing: str = "soft",
+        learning_rate: float = 1e-3,
+        warmup_epochs: float = 0.0,
         temperature: float = 5.0,
         teacher_weight: float = 0.7,
         latency_seconds: float = 2.0,
@@ -113,14 +115,15 @@ def sweep_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
         on_cpu(groups, "Cluster classes")
 
         with dsl.ParallelFor(items=seeds, name="seeds") as seed:
+            # How students and routers learn; the teacher has a recipe of its own.
+            optimizing = {"learning_rate": learning_rate, "warmup_epochs": warmup_epochs, "seed": seed}
+            learning = {"temperature": temperature, "teacher_weight": teacher_weight, **optimizing}
 
             def distilled(name: str, of_width: Any, **control: Any) -> Any:
                 task = named(distill_student, name)(
                     width=of_width,
                     epochs=student_epochs,
-                    temperature=temperature,
-                    teacher_weight=teacher_weight,
-                    seed=seed,
+                    **learning,
                     **from_teacher,
                     **control,
                 )
@@ -133,8 +136,8 @@ def sweep_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
                     hidden=hidden,
                     epochs=router_epochs,
                     loss=router_loss,
-                    seed=seed,
                     clusters=clusters,
+                    **optimizing,
                     **images_of,
                 )
                 on_gpu(task, name.replace("_", " ").capitalize(), training)
@@ -144,12 +147,10 @@ def sweep_pipeline(images: Images = DEFAULT_IMAGES) -> Any:
                 task = named(train_jointly, name)(
                     routing=routing,
                     epochs=joint_epochs,
-                    temperature=temperature,
-                    teacher_weight=teacher_weight,
-                    seed=seed,
                     student=student,
                     router=chooser,
                     clusters=clusters,
+                    **learning,
                     **from_teacher,
                 )
                 on_gpu(task, name.replace("_", " ").capitalize(), training)
