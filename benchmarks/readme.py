@@ -1,9 +1,8 @@
 """python benchmarks/readme.py: rewrite tables and plots of README and docs from benchmarks/results/ (`make results`).
 
-A table stands between `<!-- table: FILE -->` and `<!-- end -->`, that of speeds from several files between
-`<!-- table: speed -->` and `<!-- end -->`, that of serving and those of MoDE likewise (readme_serving.py,
-readme_mode.py), all points of a sweep between `<!-- points: FILE -->` and `<!-- end -->`; a test
-compares them and the results.
+A table stands between `<!-- table: FILE -->` and `<!-- end -->`; those that are made of several files are in
+FROM_SEVERAL; all points of a sweep stand between `<!-- points: FILE -->` and `<!-- end -->`. A test compares them and
+the results.
 """
 
 import json
@@ -16,8 +15,10 @@ from moist.reports import paper
 from readme_best import best_table
 from readme_cost import cost_svg
 from readme_mode import MAKERS
+from readme_routing import routing_table
 from readme_serving import serving_table
 from readme_speed import speed_table
+from readme_table1 import table1
 from readme_teacher import teacher_table
 from readme_translation import translation_table
 
@@ -27,6 +28,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 COST_PLOT = ROOT / "docs" / "cifar10-cost.svg"
 BLOCK = re.compile(r"(<!-- (?P<kind>table|points): (?P<name>[a-z0-9-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+FROM_SEVERAL = {"speed": speed_table, "serving": serving_table, "table1": table1, **MAKERS}
+"""Tables that are made of several results."""
 ORDER = ("teacher", "student", "mixture", "mixture_transformer", "mixture_linear", "same_budget", "same_cost", "oracle")
 
 
@@ -41,15 +44,13 @@ def with_tables(text: str) -> str:
     """The text with every marked table made anew from its result file."""
 
     def fresh(match: re.Match[str]) -> str:
-        if match["name"] == "speed":
-            return f"{match[1]}{speed_table(RESULTS)}\n{match['end']}"
-        if match["name"] == "serving":
-            return f"{match[1]}{serving_table(RESULTS)}\n{match['end']}"
-        if match["name"] in MAKERS:
-            return f"{match[1]}{MAKERS[match['name']](RESULTS)}\n{match['end']}"
+        if match["name"] in FROM_SEVERAL:
+            return f"{match[1]}{FROM_SEVERAL[match['name']](RESULTS)}\n{match['end']}"
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
         if match["name"] == "mode-translation":
             return f"{match[1]}{translation_table(result)}\n{match['end']}"
+        if match["name"].startswith("routing-"):
+            return f"{match[1]}{routing_table(result)}\n{match['end']}"
         if match["name"].endswith("-teacher"):
             return f"{match[1]}{teacher_table(result)}\n{match['end']}"
         if match["name"].endswith("-sweep"):

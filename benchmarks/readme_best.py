@@ -10,6 +10,7 @@ def best_table(result: dict[str, Any]) -> str:
         "| model | accuracy % | MMAC | training, times the student's | less same budget | less same cost |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
+    most = max(len(row["accuracy"]["values"]) for row in rows.values())
     for name, row in rows.items():
         accuracy = row["accuracy"]
         spent = row.get("training_gmac") if name != "teacher" else None
@@ -18,12 +19,14 @@ def best_table(result: dict[str, Any]) -> str:
         cells = [name, f"{100 * accuracy['mean']:.2f}", f"{row['mmac']:.2f}", times, *gaps]
         if accuracy["std"] is not None and name != "teacher":
             cells[1] += f" ± {100 * accuracy['std']:.2f}"
+        if len(accuracy["values"]) < most:
+            cells[1] += f" (n={len(accuracy['values'])})"
         lines.append(f"| {' | '.join(cells)} |")
     settings = result["settings"]
     seeds = ", ".join(map(str, settings.get("seeds") or result["results"]["seeds"]))
     note = (
-        f"{settings['data']} {settings['train']:,} training images. Means over seeds {seeds}; ± is the standard "
-        "deviation; differences in points, paired by seed, with their 95% intervals. "
+        f"{settings['data']} {settings['train']:,} training images. Means over seeds {seeds}, or the first n of them; "
+        "± is the standard deviation; differences in points, paired by seed, with their 95% intervals. "
         f"{settings['student_epochs']} epochs for the student, {settings['joint_epochs']} together, k={settings['k']}"
         f"{_rate(settings)}. "
         f"Measured on {result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."

@@ -1,10 +1,10 @@
 """python benchmarks/what_routing_buys.py DATASET LOGITS KEPT NAME: why a mixture gains on one student what it gains.
 
-KEPT is the folder that benchmarks/best.py was given as --keep: a folder a seed, with the student, the mixture under the
-class router, and that mixture's controls. For each of them: how many held-out images it puts into another group than
-their own, and how many into another class of their own group; and its accuracy on training images as it saw them, and
-as it never saw them. For the mixture also: told the group, with the router's own answer added, and with the router
-answering by itself where it is sure. Written to benchmarks/results/routing-NAME.json.
+KEPT is the folder that benchmarks/best.py was given as --keep: a folder a seed. Of the student, the same trained with
+the budget of `shared`, `shared`, and `class router`: how many held-out images each puts into another group than their
+own, and how many into another class of their own group; its accuracy on training images as it saw them, and as it never
+saw them. Of the mixtures also what they do when told the group. Of the class router also: its own answer added to the
+chosen student's, and it answering by itself where it is sure. Written to benchmarks/results/routing-NAME.json.
 """
 
 import argparse
@@ -26,12 +26,13 @@ from moist.training.images import Images
 from moist.training.targets import load_targets
 from torch import Tensor, nn
 
-MIXTURE = "class router"
-SINGLES = {
+MODELS = {
     "student": "student",
-    "same budget": "same_budget [('router', 'class'), ('routing', 'hard'), ('second_share', 0)]",
-    "same cost": "same_cost [('router', 'class'), ('routing', 'hard')]",
+    "same budget as shared": "same_budget [('second_share', 0), ('shared_layers', 2)]",
+    "shared": "shared",
+    "class router": "class router",
 }
+"""Folders of a seed."""
 TRAINING_IMAGES = 10_000
 """How many are looked at."""
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
@@ -85,22 +86,20 @@ def main() -> None:
     )
     seeds, exits = {}, {}
     for folder in sorted(options.kept.glob("seed *")):
-        mixture = load_model(folder / MIXTURE, expect="mixture").eval()
+        models = {name: load_model(folder / path).eval() for name, path in MODELS.items()}
+        mixture = models["class router"]
         assert isinstance(mixture, Mixture)
         seed, spent = folder.name.removeprefix("seed "), cost(mixture, data.shape)
-        rows = {
-            name: splits.row(_single(load_model(folder / path, expect="student").eval()), mixture.student_of_class)
-            for name, path in SINGLES.items()
-        }
+        answers = {}
+        for name, model in models.items():
+            answers[name] = _whole(model)
+            if isinstance(model, Mixture):
+                answers[f"{name}, told the group"] = _told(model)
         weight = max(WEIGHTS, key=lambda weight: _accuracy(_added(mixture, weight), splits.validation))
-        answers = {
-            MIXTURE: _single(mixture),
-            "told the group": _told(mixture),
-            "with the router's answer": _added(mixture, weight),
-        }
-        seeds[seed] = rows | {name: splits.row(answer, mixture.student_of_class) for name, answer in answers.items()}
+        answers["class router, its answer added"] = _added(mixture, weight)
+        seeds[seed] = {name: splits.row(answer, mixture.student_of_class) for name, answer in answers.items()}
         labels = splits.test.labels
-        router, both = (_over(answer, splits.test, 0, len(labels)) for answer in (_router(mixture), answers[MIXTURE]))
+        router, both = (_over(answer, splits.test, 0, len(labels)) for answer in (_router(mixture), _whole(mixture)))
         shares = tuple(1 - share for share in EXITS)
         exits[seed] = cascade(router, both, labels, spent.router_macs, spent.macs_of(1) - spent.router_macs, shares)
         print(seed, weight, seeds[seed], exits[seed], sep="\n", flush=True)
@@ -121,7 +120,7 @@ def main() -> None:
     print(write(f"routing-{options.name}", {"rows": summary, "router alone": alone, "seeds": seeds}, settings))
 
 
-def _single(model: nn.Module) -> Answer:
+def _whole(model: nn.Module) -> Answer:
     return lambda images, _: model(images)
 
 

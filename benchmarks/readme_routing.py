@@ -1,0 +1,27 @@
+"""The tables of what benchmarks/what_routing_buys.py wrote, for the documents that `make results` rewrites."""
+
+from typing import Any
+
+
+def routing_table(result: dict[str, Any]) -> str:
+    """Where each model's errors are, how well it fits what it learned from, and a router that answers by itself."""
+    rows, alone = result["results"]["rows"], result["results"]["router alone"]
+    kinds = list(next(iter(rows.values())))
+    lines = [f"| % of images | {' | '.join(kinds)} |", f"| --- |{' ---: |' * len(kinds)}"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | {' | '.join(_percent(row[kind]) for kind in kinds)} |")
+    lines += ["", "| the class router answers by itself | accuracy % | MMAC in the mean |", "| --- | ---: | ---: |"]
+    for point in alone:
+        lines.append(f"| {100 * point['share']:.0f}% | {_percent(point['accuracy'])} | {point['mmac']:.2f} |")
+    settings = result["settings"]
+    note = (
+        f"Held-out images but for the two last columns. {settings['data']} Means over seeds "
+        f"{', '.join(settings['seeds'])}; ± is the standard deviation. Measured on {result['device']}, torch "
+        f"{result['versions']['torch']}, commit {result['commit'][:9]}."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def _percent(summary: dict[str, Any]) -> str:
+    spread = f" ± {100 * summary['std']:.2f}" if summary["std"] is not None else ""
+    return f"{100 * summary['mean']:.2f}{spread}"

@@ -1,0 +1,69 @@
+"""python benchmarks/table1_latency.py KEPT: warm latencies of Table I's networks, all in turn in one process.
+
+KEPT is a seed's folder in what benchmarks/best.py was given as --keep. The teacher is an untrained ResNet-18: latency
+does not depend on what weights are worth. float32, on random images; written to benchmarks/results/table1-latency.json.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from mode_record import write
+from moist.models import latency
+from moist.models.mixture import Mixture
+from moist.models.specification import NetworkSpec, build
+from moist.models.storage import load_model
+from moist.training.precision import channels_last
+from torch import Tensor, nn
+
+FOLDERS = {
+    "student": "student",
+    "paper, CNN router": "paper, CNN router",
+    "paper, transformer router": "paper, transformer router",
+    "paper, linear router": "paper, linear router",
+    "100% router, k=4": "100% router, k=4",
+    "same budget as paper, CNN router": "same_budget [('routing', 'hard'), ('second_share', 0)]",
+    "same cost as paper, CNN router": "same_cost [('routing', 'hard')]",
+    "class router": "class router",
+    "shared": "shared",
+}
+"""Of the rows of benchmarks/best.py, by their names."""
+SHAPE, CLASSES, BATCHES = (32, 32, 3), 10, (1, 64)
+
+
+def main() -> None:
+    """Time all of them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kept", type=Path)
+    parser.add_argument("--seconds", type=float, default=20, help="of timing for each batch size")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    height, width, channels = SHAPE
+    noise = torch.Generator().manual_seed(0)
+    batches = {size: channels_last(torch.randn(size, channels, height, width, generator=noise)) for size in BATCHES}
+    models: dict[str, latency.Model] = {
+        "teacher": build(NetworkSpec(architecture="resnet18", shape=SHAPE, outputs=CLASSES)).eval(),
+        **{name: _served(load_model(options.kept / folder).eval()) for name, folder in FOLDERS.items()},
+    }
+    found = latency.measure(models, batches, options.seconds)
+    for name, timings in found.items():
+        print(f"{name}: {', '.join(f'{timing.median_ms:.2f} ms at {timing.batch_size}' for timing in timings)}")
+    results = {name: [asdict(timing) for timing in timings] for name, timings in found.items()}
+    print(write("table1-latency", results, {"seconds": options.seconds, "shape": SHAPE}))
+
+
+def _served(model: nn.Module) -> latency.Model:
+    """As it serves; the one that routes by the label is told to send the images to its students by turns."""
+    if not isinstance(model, Mixture) or model.router is not None:
+        return model
+
+    def told(images: Tensor) -> Tensor:
+        return model.forward_to(images, torch.arange(len(images)) % len(model.students))
+
+    return told
+
+
+if __name__ == "__main__":
+    main()
