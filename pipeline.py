@@ -46,7 +46,11 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         student_epochs: int = 10,
         router_epochs: int = 10,
         router_loss: str = "plain",
+        router_hidden: int = 256,
+        router_channels: int = 32,
+        router_answers: bool = False,
         joint_epochs: int = 10,
+        oracle_epochs: int = 10,
         routing: str = "soft",
         shared_layers: int = 0,
         mutual_weight: float = 0.0,
@@ -108,7 +112,13 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
             if router != HEAD_ROUTER:  # a head on the students' shared layers has no training before theirs
                 lessons = {**learning, **from_teacher} if router == CLASS_ROUTER else {**optimizing, **images_of}
                 chooser = named(pretrain_router, f"pretrain_router{suffix}")(
-                    architecture=router, epochs=router_epochs, loss=router_loss, **lessons, **clusters
+                    architecture=router,
+                    hidden=router_hidden,
+                    channels=router_channels,
+                    epochs=router_epochs,
+                    loss=router_loss,
+                    **lessons,
+                    **clusters,
                 )
                 on_gpu(chooser, f"Pretrain router ({router})", training)
                 given = {"router": chooser.outputs["router"]}
@@ -118,6 +128,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
                 shared_layers=shared_layers,
                 mutual_weight=mutual_weight,
                 second_share=second_share,
+                router_answers=router_answers,
                 **given,
                 **learning,
                 **start,
@@ -134,7 +145,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         oracle_groups = named(cluster_logits, "cluster_oracle")(k=oracle_k, seed=seed, logits=taught.outputs["logits"])
         on_cpu(oracle_groups, "Cluster classes (upper bound)")
         oracle = named(train_jointly, "train_oracle")(
-            routing="oracle", epochs=joint_epochs, clusters=oracle_groups.outputs["clusters"], **learning, **start
+            routing="oracle", epochs=oracle_epochs, clusters=oracle_groups.outputs["clusters"], **learning, **start
         )
         on_gpu(oracle, "Train with 100% router (upper bound)", training)
 
@@ -150,6 +161,9 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
                 router_epochs=router_epochs,
                 joint_epochs=joint_epochs,
                 routing=routing,
+                router_answers=router_answers,
+                router_hidden=router_hidden,
+                router_channels=router_channels,
                 **({} if routers[0] == HEAD_ROUTER else {"router": routers[0]}),
                 **learning,
                 **from_teacher,

@@ -28,14 +28,16 @@ from typing import Any
 import numpy as np
 import torch
 from mode_record import RESULTS, write
+from moist.data.clusters import load as load_clusters
 from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
 from moist.errors import InputError
 from moist.mode.statistics import Paired, Summary
+from moist.models.student import CHANNELS
 from moist.reports.results import Row
 from moist.stages.cluster_logits.program import cluster_logits
 from moist.stages.cluster_logits.settings import Settings as ClusterSettings
-from moist.stages.distill_student.program import distill_student
+from moist.stages.distill_student.program import distill_student, network_of
 from moist.stages.distill_student.settings import Settings as StudentSettings
 from moist.stages.evaluate.measure import load_candidates, measure_rows
 from moist.stages.pretrain_router.program import pretrain_router
@@ -57,11 +59,24 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "shared, free gate": {"shared_layers": 2, "others_weight": 1.0, "router_weight": 0.0},
     "shared, second": {"shared_layers": 2, "second_share": 0.3},
     "first layer shared": {"shared_layers": 1},
+    "second opinion": {
+        "k": 1,
+        "router": "class",
+        "router_hidden": 256,
+        "router_channels": 64,
+        "router_epochs": 22,
+        "router_answers": True,
+        "routing": "hard",
+        "joint_epochs": 0,
+        "second_share": 0.3,
+    },
     "paper, CNN router": PAPER,
     "paper, transformer router": {**PAPER, "router": "transformer", "controls": ()},
     "paper, linear router": {**PAPER, "router": "linear", "controls": ()},
     "100% router, k=4": {"routing": "oracle", "k": 4, "controls": ()},
 }
+ROUTERS = ("router_hidden", "router_channels", "router_epochs", "router_loss")
+"""What a mixture may change of pretrain_router's settings."""
 CONTROLS = ("same_budget", "same_cost")
 KEPT = ("accuracy", "loss", "macs", "router_macs", "training_macs", "epochs", "parameters", "cascade")
 
@@ -243,40 +258,42 @@ class Trainer:
 
         return self._made(name, make)
 
-    def router(self, architecture: str, loss: str, k: int) -> Path:
+    def router(self, mixture: str) -> Path:
+        changes, k = MIXTURES[mixture], _k(self.options, mixture)
+        given = {key.removeprefix("router_"): value for key, value in changes.items() if key in ROUTERS}
+        given = {"architecture": changes.get("router", "cnn"), "epochs": self.options.router_epochs, **given}
+
         def make(folder: Path, files: dict[str, Path]) -> None:
-            given = {"architecture": architecture, "epochs": self.options.router_epochs, **self._how}
-            settings = RouterSettings.model_validate({**given, "loss": loss})
-            logits = self.options.logits if architecture == "class" else None
+            settings = RouterSettings.model_validate({**given, **self._how})
+            logits = self.options.logits if settings.architecture == "class" else None
             inputs = {"dataset": self.options.dataset, "clusters": self.clusters(k)}
             pretrain_router(settings, logits=logits, router=folder, **inputs, **files)
 
-        return self._made(f"{architecture} router, {loss}", make)
+        return self._made(f"router {k} {sorted(given.items())}", make)
 
     def mixture(self, name: str) -> Path:
         def make(folder: Path, files: dict[str, Path]) -> None:
-            changes = {key: value for key, value in MIXTURES[name].items() if key not in ("k", "controls")}
-            k, chooser = _k(self.options, name), changes.pop("router", "cnn")
-            loss = changes.pop("router_loss", "plain")
-            own = changes.get("shared_layers", 0) == 0 and changes.get("routing") != "oracle"
-            settings = JointSettings.model_validate({"epochs": self.options.joint_epochs, **self._how, **changes})
+            changes, k = MIXTURES[name], _k(self.options, name)
+            given = {key: value for key, value in changes.items() if key in JointSettings.model_fields}
+            given = {"epochs": changes.get("joint_epochs", self.options.joint_epochs), **self._how, **given}
             inputs = {"dataset": self.options.dataset, "logits": self.options.logits, "clusters": self.clusters(k)}
-            router = self.router(chooser, loss, k) if own else None
-            train_jointly(
-                settings, **inputs, student=self.student("student", k), router=router, mixture=folder, **files
-            )
+            inputs["student"] = self.student("student", k)
+            own = changes.get("shared_layers", 0) == 0 and changes.get("routing") != "oracle"
+            router = self.router(name) if own else None
+            train_jointly(JointSettings.model_validate(given), **inputs, router=router, mixture=folder, **files)
 
         return self._made(name, make)
 
     def control(self, mixture: str, control: str) -> Path:
         """Mixtures that cost the same share their controls."""
-        changes, options = MIXTURES[mixture], self.options
-        named = ("shared_layers", "second_share", "routing", "router")
-        costs = {key: changes[key] for key in named if key in changes}
-        differs = costs if control == "same_cost" else {**costs, "second_share": 0}
-        epochs = {"router_epochs": options.router_epochs, "joint_epochs": options.joint_epochs}
-        name = f"{control} {sorted(differs.items())}"
-        return self.student(name, _k(options, mixture), control=control, **epochs, **costs)
+        changes, options, k = MIXTURES[mixture], self.options, _k(self.options, mixture)
+        given = {key: value for key, value in changes.items() if key in StudentSettings.model_fields}
+        epochs = {name: getattr(options, name) for name in ("router_epochs", "joint_epochs")}
+        given = {"epochs": options.student_epochs, **epochs, **given, "control": control}
+        data = load_dataset(options.dataset)
+        clusters = load_clusters(self.clusters(k), len(data.classes)).clusters
+        spec, trained = network_of(StudentSettings.model_validate(given), data, clusters)
+        return self.student(f"control of {spec.channels or CHANNELS} channels, {trained} epochs", k, **given)
 
 
 def _k(options: argparse.Namespace, mixture: str) -> int:

@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "student_epochs": 2,
             "router_epochs": 2,
             "joint_epochs": 2,
+            "oracle_epochs": 2,
             "views": 2,
             "width": 32,
             "latency_seconds": 0.1,
@@ -36,6 +37,7 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "student_epochs": 1,
             "router_epochs": 1,
             "joint_epochs": 1,
+            "oracle_epochs": 1,
             "views": 1,
             "width": 32,
             "latency_seconds": 0.1,
@@ -49,6 +51,7 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "student_epochs": 3,
             "router_epochs": 3,
             "joint_epochs": 3,
+            "oracle_epochs": 3,
             "views": 4,
         },
     },
@@ -60,6 +63,7 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "student_epochs": 20,
             "router_epochs": 20,
             "joint_epochs": 20,
+            "oracle_epochs": 20,
             "views": 20,
             "k": 3,
             "routing": "hard",
@@ -67,24 +71,35 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "validation_fraction": 0.0,
         },
     },
+    # What beats its controls (docs/winning.md): the router is a student that answers itself, and one that was distilled
+    # apart from it gives a second opinion on the images of which it is least sure.
     "best": {
         "other": {
             **_RESNET18,
-            "student_epochs": 20,
-            "joint_epochs": 40,
-            "views": 40,
-            "k": 3,
-            "shared_layers": 2,
+            "learning_rate": 3e-3,
+            "warmup_epochs": 0.5,
+            "student_epochs": 24,
+            "router_epochs": 22,
+            "joint_epochs": 0,
+            "oracle_epochs": 8,
+            "views": 24,
+            "k": 1,
+            "router_hidden": 256,
+            "router_channels": 64,
+            "router_answers": True,
+            "second_share": 0.3,
         },
     },
 }
 ALL_ROUTERS = ("cnn", "transformer", "linear")
 CLASS_ROUTER = "class"
-"""A narrow student, which learns from the teacher."""
+"""A student, a narrow one by default, which learns from the teacher."""
 HEAD_ROUTER = "head"
 """On the layers that the students share: trained with them, not before."""
 ROUTERS = (*ALL_ROUTERS, CLASS_ROUTER)
 """Those that a run may ask for."""
+_PRESET_ROUTERS = {"paper": ALL_ROUTERS, "best": (CLASS_ROUTER,)}
+"""Those of the presets that have others than the first."""
 
 
 def preset_arguments(preset: str, dataset: str) -> Arguments:
@@ -116,4 +131,4 @@ def chosen_routers(preset: str, router: str | None = None, shared_layers: int | 
         return (HEAD_ROUTER,)
     if router:
         return (router,)
-    return ALL_ROUTERS if preset == "paper" else ALL_ROUTERS[:1]
+    return _PRESET_ROUTERS.get(preset, ALL_ROUTERS[:1])

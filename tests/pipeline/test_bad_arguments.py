@@ -10,9 +10,12 @@ from conftest import run_command, run_program
     ("arguments", "said"),
     [
         (["--dataset", "imagenet", "--preset", "smoke"], "imagenet"),
-        (["--joint-epochs", "0"], "Setting epochs=0 is not allowed"),
+        (["--joint-epochs", "0"], "with epochs=0 all students are alike"),
         (["--k", "-3"], "Setting k=-3 is not allowed"),
         (["--k", "1"], "Setting k=1 is not allowed: must be 0, or at least 2"),
+        (["--router-answers", "true", "--second-share", "0.3"], "it needs --router class"),
+        (["--router-answers", "true", "--router", "class"], "it needs a second_share above 0"),
+        (["--preset", "best", "--shared-layers", "1"], "it needs a class router"),
         (["--temperature", "0"], "is not allowed: input should be greater than 0"),
         (["--routing", "random"], "'soft', 'hard' or 'oracle'"),
         (["--teacher", "vgg"], "'resnet18' or 'small_resnet'"),

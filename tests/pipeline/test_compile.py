@@ -137,9 +137,10 @@ def test_the_parameters_kfp_adds_to_size_a_task_are_no_settings() -> None:
     [
         (("--preset", "quick"), "cnn", {"dataset", "clusters"}),
         (("--preset", "quick", "--router", "class"), "class", {"dataset", "clusters", "logits"}),
-        (("--preset", "best", "--shared-layers", "0", "--router", "linear"), "linear", {"dataset", "clusters"}),
+        (("--preset", "quick", "--shared-layers", "0", "--router", "linear"), "linear", {"dataset", "clusters"}),
         (("--router", "transformer"), "transformer", {"dataset", "clusters"}),
-        (("--preset", "best"), None, set()),
+        (("--preset", "best"), "class", {"dataset", "clusters", "logits"}),
+        (("--preset", "quick", "--shared-layers", "2"), None, set()),
         (("--preset", "quick", "--shared-layers", "1"), None, set()),
     ],
 )
@@ -161,6 +162,7 @@ def test_the_router_is_the_presets_or_that_of_shared_layers(
 
 
 def test_a_router_beside_shared_layers_is_refused(tmp_path: Path) -> None:
-    done = run_command("compile", "--preset", "best", "--router", "cnn", "--output", str(tmp_path / "moist.yaml"))
+    arguments = ("--shared-layers", "2", "--router", "cnn", "--output", str(tmp_path / "moist.yaml"))
+    done = run_command("compile", *arguments)
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
     assert "--router cnn is for students that share no layers" in done.stderr

@@ -38,15 +38,15 @@ def cluster(means: npt.NDArray[np.float64], *, k: int, max_k: int, seed: int) ->
     """Group classes by k-means on their mean logit vectors, (classes, classes).
 
     Args:
-        k: number of clusters, 2 to the number of classes; 0 takes the k from 2 to `max_k` with the best mean silhouette
+        k: number of clusters, 1 to the number of classes; 0 takes the k from 2 to `max_k` with the best mean silhouette
             (Rousseeuw 1987), the smaller one on a tie.
 
     Raises:
-        InputError: for a k below 2 or above the number of classes.
+        InputError: for a k below 0 or above the number of classes.
     """
     classes = len(means)
-    if k != 0 and not 2 <= k <= classes:
-        raise InputError(f"k={k} is not possible for {classes} classes; it must be 2 to {classes}, or 0 to choose it.")
+    if not 0 <= k <= classes:
+        raise InputError(f"k={k} is not possible for {classes} classes; it must be 1 to {classes}, or 0 to choose it.")
     if classes < 2:
         raise InputError(f"There are {classes} classes; at least 2 are needed to group them.")
     distinct = len(np.unique(means, axis=0))
@@ -79,10 +79,10 @@ def _k_means(means: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[n
 
 
 def _silhouette(means: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
-    """Mean silhouette, -1 to 1; 0 where each class is a cluster of its own, as Rousseeuw defines it for singletons."""
+    """Mean silhouette, -1 to 1; 0 where each class is a cluster of its own, as Rousseeuw defines it, or all are one."""
     from sklearn.metrics import silhouette_score
 
-    if len(np.unique(labels)) == len(means):
+    if len(np.unique(labels)) in (1, len(means)):
         return 0.0
     return float(silhouette_score(means, labels))
 

@@ -1,12 +1,13 @@
 """The mixture: a router that sends each image to one student, and each student run once on its share of the batch."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from moist.errors import InputError
-from moist.models.routers import Router
+from moist.models.routers import ClassRouter, Router
 
 
 def check_clusters(clusters: Sequence[Sequence[int]]) -> int:
@@ -40,6 +41,10 @@ class Mixture(nn.Module):
     Where the router's calibrated probability of its choice is at most `second_below`, its second choice runs as well,
     and the answer is the mean of both students' probabilities, weighted by the router's.
 
+    With `router_answers` the router, a `ClassRouter` that takes the image, is the first to answer: the student that it
+    chooses runs where the router's probability of its class is at most `second_below`, and the answer there is the mean
+    of both probabilities.
+
     Without a router (the conceptual 100% router, which knows the label) only `forward_to` can be used, with
     `student_of_class[labels]` as the choice: an upper bound.
     """
@@ -53,10 +58,14 @@ class Mixture(nn.Module):
         clusters: Sequence[Sequence[int]],
         trunk: nn.Module | None = None,
         second_below: float = 0.0,
+        router_answers: bool = False,
     ) -> None:
         super().__init__()
         classes = check_clusters(clusters)
+        if router_answers and (trunk is not None or not isinstance(router, ClassRouter)):
+            raise InputError("only a class router on the images themselves can answer: use one, and share no layers")
         self.second_below = second_below
+        self.router_answers = router_answers
         self.trunk = trunk
         self.router = router
         self.students = nn.ModuleList(students)
@@ -74,6 +83,8 @@ class Mixture(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float (B, classes), of images, float (B, channels, height, width), each from its chosen student."""
         features = self.features(images)
+        if self.router_answers:
+            return self._with_router(features)
         router_logits = self._choose(features)
         first = self._dispatch(features, router_logits.argmax(dim=1))
         return self._with_second(features, router_logits, first) if self.second_below > 0 else first
@@ -115,13 +126,27 @@ class Mixture(nn.Module):
         logits: Tensor = self.router(features)
         return logits
 
-    def unsure(self, router_logits: Tensor) -> Tensor:
-        """For which images, bool (B,), a second student runs, from router logits, float (B, students).
+    def certainty(self, images: Tensor) -> Tensor:
+        """The router's probability of its choice, or of its own answer, float (B,): what `second_below` is compared to.
 
         Raises:
             InputError: the mixture has no router with a temperature.
         """
-        return self._probabilities(router_logits).amax(dim=1) <= self.second_below
+        features = self.features(images)
+        if isinstance(self.router, ClassRouter) and self.router_answers:
+            probabilities: Tensor = self.router.student(features).float().softmax(dim=1)
+        else:
+            probabilities = self._probabilities(self._choose(features))
+        return probabilities.amax(dim=1)
+
+    def sent_to(self, images: Tensor) -> Tensor:
+        """The student of each image, int64 (B,), the first if there are two; -1 where the router answers alone."""
+        chosen = self.route(images).argmax(dim=1)
+        return torch.where(self.certainty(images) > self.second_below, -1, chosen) if self.router_answers else chosen
+
+    def students_run(self, second_share: float) -> float:
+        """How many students run on an image, in the mean, where there is a second opinion on this share of them."""
+        return second_share if self.router_answers else 1 + second_share
 
     def _probabilities(self, router_logits: Tensor) -> Tensor:
         if not isinstance(self.router, Router):
@@ -129,7 +154,8 @@ class Mixture(nn.Module):
         return self.router.probabilities(router_logits.float())
 
     def _with_second(self, features: Tensor, router_logits: Tensor, first: Tensor) -> Tensor:
-        rows = self.unsure(router_logits).nonzero().squeeze(1)
+        certainty = self._probabilities(router_logits).amax(dim=1)
+        rows = (certainty <= self.second_below).nonzero().squeeze(1)
         if len(rows) == 0 or len(self.students) == 1:
             return first
         weights, students = self._probabilities(router_logits[rows]).topk(2, dim=1)
@@ -137,6 +163,17 @@ class Mixture(nn.Module):
         shares = (weights / weights.sum(dim=1, keepdim=True)).log().unsqueeze(2)
         both = torch.logsumexp(answers.log_softmax(dim=2) + shares, dim=1)
         return first.index_copy(0, rows, both.to(first.dtype))
+
+    def _with_router(self, features: Tensor) -> Tensor:
+        router = self.router
+        assert isinstance(router, ClassRouter)
+        named: Tensor = router.student(features).float()
+        own = named.log_softmax(dim=1)
+        rows = (own.exp().amax(dim=1) <= self.second_below).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return own
+        asked = self._dispatch(features[rows], router.of_classes(named[rows]).argmax(dim=1)).float()
+        return own.index_copy(0, rows, torch.logaddexp(own[rows], asked.log_softmax(dim=1)) - math.log(2))
 
     def _dispatch(self, features: Tensor, expert_index: Tensor) -> Tensor:
         batch, experts = len(features), len(self.students)

@@ -124,6 +124,9 @@ class MixtureSpec(BaseModel):
     second_below: float = Field(
         default=0.0, ge=0, le=1, description="the router's probability of its choice up to which a second student runs"
     )
+    router_answers: bool = Field(
+        default=False, description="the class router answers itself, and its student is the second to"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -143,6 +146,8 @@ class MixtureSpec(BaseModel):
                 raise InputError(f"the router tells {self.router.classes} classes apart, the students {classes}")
             if self.router.shape != self.router_shape:
                 raise InputError(f"the router takes images of {self.router.shape}, the student of {self.router_shape}")
+        if self.router_answers and (self.router is None or self.router.classes is None or self.shared_layers):
+            raise InputError("router_answers needs a class router, and students that share no layers")
         return self
 
     @property
@@ -186,7 +191,9 @@ def skeleton(spec: NetworkSpec | MixtureSpec) -> nn.Module:
 def mixture_of(router: nn.Module | None, students: Sequence[nn.Module], spec: MixtureSpec) -> Mixture:
     """The mixture that `spec` describes of these parts; whole students, whose first one lends the shared layers."""
     if spec.shared_layers == 0:
-        return Mixture(router, students, spec.clusters, second_below=spec.second_below)
+        return Mixture(
+            router, students, spec.clusters, second_below=spec.second_below, router_answers=spec.router_answers
+        )
     parts = [split(student, spec.shared_layers) for student in students]
     return Mixture(router, [own for _, own in parts], spec.clusters, trunk=parts[0][0], second_below=spec.second_below)
 

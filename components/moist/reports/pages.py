@@ -12,6 +12,8 @@ from moist.reports.results import Clustering, Curve
 
 def curves_page(curve: Curve) -> str:
     """One stage's training curves and their last values as a self-contained HTML document."""
+    if not curve.series:
+        return _page(f"{curve.stage}: training curves", ["No epochs, so nothing was trained."], [])
     last = [f"{name.replace('_', ' ')} {values[-1]:.4f}" for name, values in curve.series.items() if values]
     epochs = max(len(values) for values in curve.series.values())
     drawing = plots.training_curve(curve, "curves")

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 
 from moist.errors import InputError
 from moist.presets import preset_arguments
-from moist.runtime.loops import planned_tasks
+from moist.runtime.loops import Planned, planned_tasks
 from moist.runtime.stage import Stage, parse_settings
 from moist.runtime.task import settings_values
 
@@ -88,6 +88,19 @@ def producers_of(pipeline: Any) -> dict[str, set[str]]:
     }
 
 
+def _check_together(stage: Stage, task: Planned, router_answers: bool) -> None:
+    """What no stage sees before the teacher is trained: settings of one that need a setting of another."""
+    name, value = stage.name, task.values.get
+    if (
+        name == "cluster_logits"
+        and value("k") == 1
+        and not (router_answers and task.component == "comp-cluster-logits")
+    ):
+        raise InputError("Setting k=1 is not allowed: must be 0, or at least 2, unless with --router-answers true.")
+    if name == "pretrain_router" and value("architecture") != "class" and router_answers:
+        raise InputError("Setting router_answers=true is not allowed: it needs --router class, which knows classes.")
+
+
 def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
     """Validate every task's settings as the stages will, so that no stage runs before a later one's mistake is found.
 
@@ -101,6 +114,7 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
             continue
         try:
             parse_settings(stage.settings, settings_values(task.values))
+            _check_together(stage, task, bool(arguments.get("router_answers")))
         except InputError as error:
             problems[str(error)] = None
     if problems:

@@ -11,7 +11,6 @@ from moist.data.batches import normalise
 from moist.data.dataset import ImageDataset
 from moist.errors import MoistError
 from moist.models.mixture import Mixture
-from moist.models.routers import Router
 from moist.serving.runtimes import Images, Served, Server
 
 SINGLE_IMAGES = 32
@@ -52,25 +51,24 @@ def reference(mixture: Mixture, data: ImageDataset, images: Images, batch_size: 
     for start in range(0, len(images), batch_size):
         batch = torch.from_numpy(images[start : start + batch_size].transpose(0, 3, 1, 2))
         pixels = normalise(batch, data.mean, data.std)
-        router_logits = mixture.route(pixels)
         logits.append(mixture(pixels))
-        student.append(router_logits.argmax(1))
-        lead.append(_lead(mixture, router_logits))
+        student.append(mixture.sent_to(pixels))
+        lead.append(_lead(mixture, pixels))
     served = Served(torch.cat(logits).numpy(), torch.cat(student).numpy())
     return Reference(served, torch.cat(lead).numpy())
 
 
-def _lead(mixture: Mixture, router_logits: Tensor) -> Tensor:
-    """What `Reference.lead` holds, from router logits float (B, students)."""
+def _lead(mixture: Mixture, pixels: Tensor) -> Tensor:
+    """What `Reference.lead` holds, of images, float (B, channels, height, width)."""
+    router_logits = mixture.route(pixels)
     ordered = router_logits.sort(dim=1, descending=True).values
     gaps = (ordered[:, :-1] - ordered[:, 1:]) / router_logits.abs().amax(dim=1, keepdim=True).clamp(min=1)
-    if gaps.shape[1] == 0:
-        return torch.full((len(ordered),), torch.inf)
-    if mixture.second_below == 0 or not isinstance(mixture.router, Router):
-        return gaps[:, 0]
-    certainty = mixture.router.probabilities(router_logits).amax(1)
-    # The second choice matters too: how far it is from what comes third.
-    return torch.cat([gaps[:, :2], (certainty - mixture.second_below).abs()[:, None]], dim=1).amin(1)
+    # A second choice matters too: how far it is from what comes third.
+    choices = 2 if mixture.second_below > 0 and not mixture.router_answers else 1
+    leads = [*gaps[:, :choices].unbind(1), torch.full((len(ordered),), torch.inf)]
+    if mixture.second_below > 0:
+        leads.append((mixture.certainty(pixels) - mixture.second_below).abs())
+    return torch.stack(leads, dim=1).amin(1)
 
 
 def serve_all(server: Server, images: Images, batch_size: int) -> Served:

@@ -1,9 +1,13 @@
 """ONNX nodes that choose the students of each image from the router's logits, and merge two students' answers."""
 
+import math
+
 from onnx import NodeProto, TensorProto, helper
 
 IMAGES, ROUTER_LOGITS, STUDENT, LOGITS = "images", "router_logits", "student", "logits"
 """The model's input, and its outputs."""
+ROUTER_ANSWERS = "router_answers"
+"""float (B, classes): the logarithms of a router's own probabilities, where it answers itself."""
 SENT_TO = "sent_to"
 """int64 (places,): the student of each place, -1 for none. The places of first choices, one an image, come first."""
 BATCH_SIZE, PLACES, CLASS_COUNT, FIRST_AXIS = "batch_size", "places", "class_count", "first_axis"
@@ -47,6 +51,48 @@ def both_choices(temperature: float, below: float) -> list[NodeProto]:
         helper.make_node("Unsqueeze", ["log_shares_of_choices", "third_axis"], [_LOG_SHARES]),
         *_sizes(),
     ]
+
+
+def unsure_choices(below: float) -> list[NodeProto]:
+    """As `Mixture` whose router answers: an image goes to its student where the router is at most `below` sure, 0-1."""
+    return [
+        _whole("column", 1),
+        helper.make_node("ArgMax", [ROUTER_LOGITS], ["choice"], axis=1, keepdims=0),
+        helper.make_node("ReduceMax", [ROUTER_ANSWERS, "column"], ["log_certainty"], keepdims=0),
+        helper.make_node("Exp", ["log_certainty"], ["certainty"]),
+        _number("second_below", below),
+        helper.make_node("LessOrEqual", ["certainty", "second_below"], [_UNSURE]),
+        helper.make_node("Constant", [], ["none"], value_int=-1),
+        helper.make_node("Where", [_UNSURE, "choice", "none"], [STUDENT]),
+        helper.make_node("Identity", [STUDENT], [SENT_TO]),
+        *_sizes(),
+    ]
+
+
+def with_own_answer(answer: str, own: str, number: int) -> tuple[list[NodeProto], str]:
+    """The log of the mean of a student's and the router's probabilities, from logits and from log-probabilities.
+
+    Nodes that make it, and its name; `number` tells students apart.
+    """
+
+    def name(value: str) -> str:
+        return f"{value}_of_{number}"
+
+    nodes = [
+        helper.make_node("LogSoftmax", [answer], [name("asked")], axis=1),
+        # Not Log(Exp + Exp): without the larger one taken out both may be 0.
+        helper.make_node("Max", [name("asked"), own], [name("larger")]),
+        helper.make_node("Min", [name("asked"), own], [name("smaller")]),
+        helper.make_node("Sub", [name("smaller"), name("larger")], [name("below_larger")]),
+        helper.make_node("Exp", [name("below_larger")], [name("ratio")]),
+        _number(name("one"), 1.0),
+        helper.make_node("Add", [name("ratio"), name("one")], [name("both")]),
+        helper.make_node("Log", [name("both")], [name("log_both")]),
+        helper.make_node("Add", [name("larger"), name("log_both")], [name("sum")]),
+        _number(name("log_two"), math.log(2)),
+        helper.make_node("Sub", [name("sum"), name("log_two")], [name("mean")]),
+    ]
+    return nodes, name("mean")
 
 
 def used(student: int) -> str:

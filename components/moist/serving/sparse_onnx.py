@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from moist.data.batches import normalise
 from moist.errors import InputError, MoistError
 from moist.models.mixture import Mixture
-from moist.models.routers import Router
+from moist.models.routers import ClassRouter, Router
 from moist.serving.choices import (
     BATCH_SIZE,
     FIRST_AXIS,
     IMAGES,
     LOGITS,
     PLACES,
+    ROUTER_ANSWERS,
     ROUTER_LOGITS,
     SENT_TO,
     STUDENT,
@@ -25,8 +26,10 @@ from moist.serving.choices import (
     constants,
     first_choices,
     merged_answers,
+    unsure_choices,
     used,
     which_are_used,
+    with_own_answer,
 )
 
 OPSET = 20
@@ -44,8 +47,9 @@ def sparse_model(
     """The mixture as ONNX; the same mixture and metadata give the same bytes.
 
     Takes `images`, uint8 (B, height, width, channels), 0-255, of any B >= 1: the model normalises them with `mean` and
-    `std` itself. Gives `logits`, float32 (B, classes); `student`, int64 (B,), which student each image was sent to; and
-    `router_logits`, float32 (B, students). `shape` is height, width, channels.
+    `std` itself. Gives `logits`, float32 (B, classes); `student`, int64 (B,), which student each image was sent to, -1
+    where a router that answers itself was sure; and `router_logits`, float32 (B, students). `shape` is height, width,
+    channels.
 
     Raises:
         InputError: the mixture has no router.
@@ -57,7 +61,8 @@ def sparse_model(
             "nobody knows; export one that has a router."
         )
     names = [f"student_{student}_logits" for student in range(len(mixture.students))]
-    dense = exported_network(_Dense(mixture, mixture.router, mean, std), shape, [ROUTER_LOGITS, *names])
+    firsts = [ROUTER_LOGITS, ROUTER_ANSWERS] if mixture.router_answers else [ROUTER_LOGITS]
+    dense = exported_network(_Dense(mixture, mixture.router, mean, std), shape, [*firsts, *names])
     model = _dispatched(dense, names, len(mixture.student_of_class), mixture)
     model.producer_name = "moist"
     for name, text in metadata.items():
@@ -70,7 +75,7 @@ def sparse_model(
 
 
 class _Dense(nn.Module):
-    """Router and every student on every image, each an output of its own."""
+    """Router, its own answer if it has one, and every student on every image, each an output of its own."""
 
     mean: Tensor
     std: Tensor
@@ -85,7 +90,12 @@ class _Dense(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         pixels = normalise(images.permute(0, 3, 1, 2), self.mean, self.std)
         features = self.mixture.features(pixels)
-        return self.router(features), *(student(features) for student in self.mixture.students)
+        if self.mixture.router_answers and isinstance(self.router, ClassRouter):
+            named = self.router.student(features)
+            firsts = [self.router.of_classes(named), named.log_softmax(1)]
+        else:
+            firsts = [self.router(features)]
+        return *firsts, *(student(features) for student in self.mixture.students)
 
 
 def exported_network(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
@@ -126,7 +136,7 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
     """
     graph = dense.graph
     nodes = list(graph.node)
-    needed = {name: _ancestors(nodes, name) for name in (ROUTER_LOGITS, *students)}
+    needed = {output.name: _ancestors(nodes, output.name) for output in graph.output}
     own = {
         name: needed[name].difference(*(indices for other, indices in needed.items() if other != name))
         for name in students
@@ -135,16 +145,23 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
     common = [node for index, node in enumerate(nodes) if index not in branch_of]
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     uses = _users(nodes, branch_of)
-    with_second = mixture.second_below > 0 and len(students) > 1
-    branches = _Branches(_float_batches(dense, common), set(initializers), classes, with_second)
+    with_second = mixture.second_below > 0 and len(students) > 1 and not mixture.router_answers
+    branches = _Branches(_float_batches(dense, common), set(initializers), classes, with_second, mixture.router_answers)
 
     main = [*common, *constants(classes)]
-    if with_second and isinstance(mixture.router, Router):
+    if mixture.router_answers:
+        main += unsure_choices(mixture.second_below)
+    elif with_second and isinstance(mixture.router, Router):
         main += both_choices(float(mixture.router.temperature), mixture.second_below)
     else:
         main += first_choices()
     main += which_are_used(len(students))
-    main.append(helper.make_node("ConstantOfShape", [PLACES], [branches.answers(0)]))
+    first_answers = (
+        helper.make_node("Identity", [ROUTER_ANSWERS], [branches.answers(0)])
+        if mixture.router_answers
+        else helper.make_node("ConstantOfShape", [PLACES], [branches.answers(0)])
+    )
+    main.append(first_answers)
     for number, name in enumerate(students):
         weights = [tensor for key, tensor in initializers.items() if uses[key] == {name}]
         main.append(branches.branch(number, name, [nodes[index] for index in sorted(own[name])], weights))
@@ -175,6 +192,7 @@ class _Branches:
     initializers: set[str]
     classes: int
     with_second: bool
+    router_answers: bool
 
     def answers(self, number: int) -> str:
         """The value that holds the logits of the students before this one."""
@@ -211,6 +229,11 @@ class _Branches:
             moved.input[:] = [share.get(name, name) for name in node.input]
             inner.append(moved)
         done, skipped = f"answers_with_{number}", f"answers_without_{number}"
+        if self.router_answers:
+            own = f"{ROUTER_ANSWERS}_of_{number}"
+            inner.append(helper.make_node("Gather", [ROUTER_ANSWERS, images], [own], axis=0))
+            both, output = with_own_answer(output, own, number)
+            inner += both
         inner.append(helper.make_node("ScatterND", [before, rows, output], [done]))
         # No name for the number of rows: first and second choices together have more than the batch.
         shape = [None, self.classes]

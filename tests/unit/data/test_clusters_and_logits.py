@@ -35,9 +35,15 @@ def test_k_is_chosen_by_the_silhouette() -> None:
     assert found.student_of_class.tolist() == [0, 1, 2, 0, 1, 1]
 
 
-@pytest.mark.parametrize("k", [1, 7])
+def test_one_cluster_has_all_classes() -> None:
+    found = clusters.cluster(means(), k=1, max_k=8, seed=0)
+    assert found.clusters == [[0, 1, 2, 3, 4, 5]]
+    assert found.scores["1"] == 0
+
+
+@pytest.mark.parametrize("k", [-1, 7])
 def test_an_impossible_k_is_refused(k: int) -> None:
-    with pytest.raises(InputError, match=f"k={k} is not possible for 6 classes; it must be 2 to 6"):
+    with pytest.raises(InputError, match=f"k={k} is not possible for 6 classes; it must be 1 to 6"):
         clusters.cluster(means(), k=k, max_k=8, seed=0)
 
 

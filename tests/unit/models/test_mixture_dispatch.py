@@ -4,7 +4,7 @@ import pytest
 import torch
 from moist.errors import InputError
 from moist.models.mixture import Mixture
-from moist.models.routers import CnnRouter, HeadRouter, Router
+from moist.models.routers import ClassRouter, CnnRouter, HeadRouter, Router
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.student import Student, feature_shape, split
 from torch import Tensor, nn
@@ -185,7 +185,7 @@ def test_a_second_student_runs_only_where_the_router_is_unsure() -> None:
         for student in mixture.students:
             student.batches.clear()
         answers = mixture(images)
-    assert mixture.unsure(images[:, 0, 0, :3]).tolist() == [False, True, False, True]
+    assert (mixture.certainty(images) <= 0.6).tolist() == [False, True, False, True]
     torch.testing.assert_close(answers[[0, 2]], dense[[0, 2], [0, 1]])
     # Image 1 asks students 0 and 1, image 3 students 2 and 1: the first choices' batches, then the second ones'.
     assert [student.batches for student in mixture.students] == [[2], [1, 2], [1]]
@@ -199,7 +199,52 @@ def test_a_second_student_runs_only_where_the_router_is_unsure() -> None:
 
 def test_a_threshold_of_one_asks_two_students_about_every_image() -> None:
     mixture = mixture_of(Sure())
-    mixture.second_below = 1.0
-    assert mixture.unsure(torch.tensor([[500.0, 0.0, 0.0]])).tolist() == [True]
-    mixture.second_below = 0.0
-    assert mixture.unsure(torch.tensor([[0.0, 0.0, 0.0]])).tolist() == [False]
+    images = images_to([0, 0])
+    images[:, 0, 0, :3] = torch.tensor([[500.0, 0, 0], [0, 0, 0]])
+    for below, batches in ((1.0, [[2], [2], []]), (0.0, [[2], [], []])):
+        mixture.second_below = below
+        for student in mixture.students:
+            student.batches.clear()
+        mixture(images)
+        assert [student.batches for student in mixture.students] == batches
+
+
+def answering_mixture() -> Mixture:
+    """Its class router is the first to answer."""
+    torch.manual_seed(0)
+    router = ClassRouter(SHAPE, 3, channels=(4, 8))
+    students = [Counting(Student(SHAPE, 10, width=16)) for _ in CLUSTERS]
+    mixture = Mixture(router, students, CLUSTERS, router_answers=True).eval()
+    router.assign(mixture.student_of_class)
+    router.student.classifier[-1].weight.data *= 20  # so that it is sure of some images and not of others
+    return mixture
+
+
+def test_a_student_gives_a_second_opinion_where_the_router_is_unsure_of_its_own_answer() -> None:
+    mixture, images = answering_mixture(), torch.rand(40, 1, 8, 8)
+    assert isinstance(mixture.router, ClassRouter)
+    with torch.no_grad():
+        own = mixture.router.student(images).softmax(1)
+        certainty = own.amax(1)
+        mixture.second_below = float(certainty.sort().values[14:16].mean())
+        groups = (own @ mixture.router.groups).argmax(1)
+        answers = mixture(images).softmax(1)
+    assert mixture.certainty(images).tolist() == pytest.approx(certainty.tolist())
+    unsure = certainty <= mixture.second_below
+    assert unsure.sum() == 15
+    assert sum(sum(student.batches) for student in mixture.students) == 15
+    torch.testing.assert_close(answers[~unsure], own[~unsure])
+    for row in unsure.nonzero().squeeze(1).tolist():
+        with torch.no_grad():
+            asked = mixture.students[groups[row]].student(images[row : row + 1]).softmax(1)[0]
+        torch.testing.assert_close(answers[row], (own[row] + asked) / 2)
+    assert mixture.sent_to(images).tolist() == torch.where(unsure, groups, -1).tolist()
+    assert mixture.students_run(0.375) == 0.375
+
+
+def test_only_a_class_router_can_answer() -> None:
+    with pytest.raises(InputError, match="only a class router"):
+        Mixture(CnnRouter(SHAPE, 3), [Student(SHAPE, 10) for _ in CLUSTERS], CLUSTERS, router_answers=True)
+    student = NetworkSpec(architecture="student", shape=SHAPE, outputs=10)
+    with pytest.raises(InputError, match="needs a class router"):
+        MixtureSpec(router=router_spec("cnn", SHAPE, 3, 8), student=student, clusters=CLUSTERS, router_answers=True)

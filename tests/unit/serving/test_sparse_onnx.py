@@ -44,7 +44,7 @@ class Exported:
     @torch.inference_mode()
     def by_pytorch(self, images: Images) -> tuple[np.ndarray, np.ndarray]:
         pixels = normalise(torch.from_numpy(images.transpose(0, 3, 1, 2)), self.mean, self.std)
-        return self.mixture(pixels).numpy(), self.mixture.route(pixels).argmax(1).numpy()
+        return self.mixture(pixels).numpy(), self.mixture.sent_to(pixels).numpy()
 
 
 def exported(mixture: Mixture, folder: Path, mean: float, std: float) -> Exported:
@@ -119,7 +119,7 @@ def test_every_router_and_shared_layers(kind: str, tmp_path: Path) -> None:
         mixture.router.temperature.fill_(0.5)
         certainty = mixture.router.probabilities(mixture.route(pixels)).amax(1).detach()
         mixture.second_below = certainty.sort().values[31:33].mean().item()  # between two images
-        assert 0 < mixture.unsure(mixture.route(pixels)).sum() < 64
+        assert 0 < (mixture.certainty(pixels) <= mixture.second_below).sum() < 64
     model = exported(mixture, tmp_path, 0.4, 0.3)
     assert len(set(model.by_pytorch(images)[1])) == 3
     for runtime in RUNTIMES:
@@ -127,6 +127,27 @@ def test_every_router_and_shared_layers(kind: str, tmp_path: Path) -> None:
         same(serve, model, images)
         for image in range(4):
             same(serve, model, images[image : image + 1])
+
+
+@pytest.mark.parametrize("clusters", [CLUSTERS, (tuple(range(6)),)], ids=["three students", "one student"])
+def test_a_router_that_answers_itself(clusters: tuple[tuple[int, ...], ...], tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    router = router_spec("class", SHAPE, len(clusters), 8, classes=6)
+    mixture = build(MixtureSpec(router=router, student=STUDENT, clusters=clusters, router_answers=True))
+    assert isinstance(mixture, Mixture)
+    images = drawn(64)
+    pixels = normalise(torch.from_numpy(images.transpose(0, 3, 1, 2)), (0.4,), (0.3,))
+    level(mixture.eval(), pixels)
+    with torch.no_grad():
+        mixture.second_below = mixture.certainty(pixels).sort().values[31:33].mean().item()  # between two images
+    model = exported(mixture, tmp_path, 0.4, 0.3)
+    assert set(model.by_pytorch(images)[1]) == {-1, *range(len(clusters))}
+    for runtime in RUNTIMES:
+        serve = server(runtime, model.path)
+        same(serve, model, images)
+        for image in range(4):
+            same(serve, model, images[image : image + 1])
+    assert [heavy(then) for then, _ in branches(onnx.load(model.path).graph)] == [4] * len(clusters)
 
 
 def heavy(nodes: list[onnx.NodeProto]) -> int:

@@ -10,6 +10,7 @@ from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
 from moist.errors import InputError
 from moist.models.cost import channels_for_macs, cost, macs, student_macs
+from moist.models.mixture import Mixture
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.storage import load_model, save_model
 from moist.models.student import CHANNELS, feature_shape
@@ -39,7 +40,7 @@ def distill_student(
     data, device = load_dataset(dataset), choose_device()
     targets = load_targets(logits, data, device)
     groups = class_clusters.load(clusters, len(data.classes)).clusters if clusters else None
-    spec, epochs = _network(settings, data, groups)
+    spec, epochs = network_of(settings, data, groups)
     torch.manual_seed(settings.seed)
     model = placed(build(spec), device)
     asked = placed(load_model(teacher, expect="teacher"), device) if teacher else None
@@ -64,22 +65,28 @@ def distill_student(
     return {"student": {**facts, "macs": spent, "control": settings.control}, "metrics": facts}
 
 
-def _network(settings: Settings, data: ImageDataset, clusters: list[list[int]] | None) -> tuple[NetworkSpec, int]:
-    """The student, and for how many epochs it trains: as set, or as its part as a control demands."""
+def network_of(settings: Settings, data: ImageDataset, clusters: list[list[int]] | None) -> tuple[NetworkSpec, int]:
+    """The student, and for how many epochs it trains: as set, or as its part as a control demands.
+
+    Raises:
+        InputError: a control has no clusters.
+    """
     plain = NetworkSpec(architecture="student", shape=data.shape, outputs=len(data.classes), width=settings.width)
     if settings.control == "none":
         return plain, settings.epochs
     if clusters is None:
         raise InputError(f"control={settings.control} needs --clusters, to know how many students the mixture has.")
     student_cost = student_macs(data.shape, len(data.classes), settings.width, CHANNELS)
-    mixture = cost(build(_mixture_spec(settings, plain, clusters)), data.shape)
+    mixture = build(_mixture_spec(settings, plain, clusters))
+    assert isinstance(mixture, Mixture)
+    mixture_cost = cost(mixture, data.shape)
     budget = float(settings.epochs * student_cost)
-    budget += settings.joint_epochs * mixture.macs_of(len(clusters) if settings.routing == "soft" else 1)
+    budget += settings.joint_epochs * mixture_cost.macs_of(len(clusters) if settings.routing == "soft" else 1)
     if not settings.shared_layers:  # a head has no pretraining of its own
-        budget += settings.router_epochs * mixture.router_macs
+        budget += settings.router_epochs * mixture_cost.router_macs
     if settings.control == "same_budget":
         return plain, math.ceil(budget / student_cost)
-    target = math.ceil(mixture.macs_of(1 + settings.second_share))
+    target = math.ceil(mixture_cost.macs_of(mixture.students_run(settings.second_share)))
     channels = channels_for_macs(data.shape, len(data.classes), settings.width, target)
     wide = plain.model_copy(update={"channels": channels})
     return wide, math.ceil(budget / student_macs(data.shape, len(data.classes), settings.width, channels))
@@ -97,6 +104,7 @@ def _mixture_spec(settings: Settings, student: NetworkSpec, clusters: list[list[
         student=student,
         clusters=tuple(tuple(members) for members in clusters),
         shared_layers=layers,
+        router_answers=settings.router_answers,
     )
 
 

@@ -30,13 +30,16 @@ class Settings(DistillationSettings):
         32, ge=1, le=1024, description="for controls: channels of the class router's second convolution"
     )
     router_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the router's epochs")
-    joint_epochs: int = Field(10, ge=1, le=10_000, description="for controls: the joint training's epochs")
+    joint_epochs: int = Field(10, ge=0, le=10_000, description="for controls: the joint training's epochs")
     routing: Literal["soft", "hard"] = Field("soft", description="for controls: the joint training's routing")
     shared_layers: int = Field(
         0,
         ge=0,
         le=2,
         description="for controls: convolutions that the mixture's students share; its router is a head then",
+    )
+    router_answers: bool = Field(
+        False, description="for controls: whether the mixture's router answers itself, a student its second opinion"
     )
     second_share: float = Field(
         0.0, ge=0, le=1, description="for controls: share of the images on which a second student of the mixture runs"

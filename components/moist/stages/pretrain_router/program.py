@@ -21,6 +21,8 @@ from moist.training.precision import choose_device, placed
 from moist.training.record import keep, step
 from moist.training.targets import load_targets
 
+CLASS_ROUTER_SEED = 1_000_003
+"""Added to a class router's seed: it is a student too, and as wide as the others it would be the same student."""
 LOSSES = {"plain": router_loss, "double_softmax": double_softmax_router_loss}
 
 
@@ -42,7 +44,8 @@ def pretrain_router(
     spec = router_spec(
         settings.architecture, data.shape, len(found.clusters), settings.hidden, len(data.classes), settings.channels
     )
-    torch.manual_seed(settings.seed)
+    own_seed = settings.seed + (CLASS_ROUTER_SEED if settings.architecture == "class" else 0)
+    torch.manual_seed(own_seed)
     model = placed(build(spec), device)
     if not isinstance(model, Router):
         raise TypeError(f"{spec.architecture} is not a router")
@@ -65,7 +68,7 @@ def pretrain_router(
         output = model(batch.images)
         return Outcome(loss_of(output.float(), truth), (output.argmax(1) == truth).sum())
 
-    recipe = recipe_of(settings, views=targets.views if targets else None)
+    recipe = recipe_of(settings, seed=own_seed, views=targets.views if targets else None)
     truth = student_of_class.cpu()[held_out.labels.cpu()]
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves, truth)
     facts |= calibrate(model, model, held_out, truth, settings.precision)

@@ -46,6 +46,8 @@ def train_jointly(
         )
     data, device = load_dataset(dataset), choose_device()
     found = class_clusters.load(clusters, len(data.classes))
+    if len(found.clusters) == 1 and not settings.router_answers:
+        raise InputError("One cluster leaves a router nothing to choose: use k of at least 2, or router_answers.")
     targets = load_targets(logits, data, device)
     torch.manual_seed(settings.seed)
     model, spec = _mixture(settings, student, router, found.clusters)
@@ -75,7 +77,7 @@ def train_jointly(
             **facts,
             "k": len(found.clusters),
             "routing": settings.routing,
-            "macs": cost.macs_of(1 + settings.second_share),
+            "macs": cost.macs_of(model.students_run(settings.second_share)),
         },
         "metrics": facts,
     }
@@ -91,6 +93,7 @@ def _mixture(
         student=_network(student),
         clusters=tuple(tuple(members) for members in clusters),
         shared_layers=layers,
+        router_answers=settings.router_answers,
     )
     chooser = load_model(router, expect="router") if router else None
     if layers and settings.routing != "oracle":
@@ -105,9 +108,7 @@ def _threshold(model: Mixture, held_out: Images, settings: Settings) -> float:
         return 0.0
     if not len(held_out):
         raise InputError(f"second_share={settings.second_share} needs validation images; prepare some, or set it to 0.")
-    logits = evaluation.predict(model.route, held_out, settings.precision)
-    temperature = model.router.temperature if isinstance(model.router, Router) else 1.0
-    certainty = (logits / temperature).softmax(1).amax(1)
+    certainty = evaluation.predict(model.certainty, held_out, settings.precision)
     return float(certainty.quantile(settings.second_share, interpolation="lower"))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from moist.runtime.common_settings import DistillationSettings
 from moist.runtime.kinds import CLUSTERS, CURVES, DATASET, LOGITS, METRICS, MIXTURE, ROUTER, STUDENT
@@ -12,6 +12,9 @@ from moist.runtime.stage import Port, Stage
 class Settings(DistillationSettings):
     """How router and students learn together."""
 
+    epochs: int = Field(
+        10, ge=0, le=10_000, description="passes over the training images; 0, with router_answers, for no training"
+    )
     routing: Literal["soft", "hard", "oracle"] = Field(
         "soft",
         description=(
@@ -47,6 +50,26 @@ class Settings(DistillationSettings):
             "sets the threshold from which that happens"
         ),
     )
+    router_answers: bool = Field(
+        False,
+        validate_default=True,
+        description=(
+            "the router, which must be a class router, answers itself, and the student that it chooses is the second "
+            "opinion: it runs on second_share of the images only, and the answer there is the mean of both"
+        ),
+    )
+
+    @field_validator("router_answers")
+    @classmethod
+    def _fits_the_others(cls, router_answers: bool, info: ValidationInfo) -> bool:
+        others = info.data
+        if router_answers and (others.get("shared_layers") or others.get("routing") == "oracle"):
+            raise ValueError("it needs a class router: no shared_layers, and no routing=oracle")
+        if router_answers and others.get("second_share") == 0:
+            raise ValueError("it needs a second_share above 0, or no student would ever run")
+        if not router_answers and others.get("epochs") == 0:
+            raise ValueError("with epochs=0 all students are alike, and a router has nothing to choose")
+        return router_answers
 
 
 STAGE = Stage(
