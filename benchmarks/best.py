@@ -75,6 +75,8 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "paper, linear router": {**PAPER, "router": "linear", "controls": ()},
     "100% router, k=4": {"routing": "oracle", "k": 4, "controls": ()},
 }
+INDEX = "rows.json"
+"""In a seed's kept folder: the folder of each row's model."""
 ROUTERS = ("router_hidden", "router_channels", "router_epochs", "router_loss")
 """What a mixture may change of pretrain_router's settings."""
 CONTROLS = ("same_budget", "same_cost")
@@ -318,9 +320,14 @@ def _rows(options: argparse.Namespace, trainer: Trainer, known: dict[str, Kept])
         for control in MIXTURES[mixture].get("controls", CONTROLS) if mixture in options.mixtures else ():
             name = f"{control.replace('_', ' ')} as {mixture}"
             wanted[name] = ("student", partial(trainer.control, mixture, control))
+    index = trainer.root / INDEX
+    folders = json.loads(index.read_text()) if index.exists() else {}
     for name, (role, folder) in wanted.items():
         if name not in known:
-            yield name, _kept(_measured(options, data, role, folder()))
+            path = folder()
+            folders[name] = path.name
+            index.write_text(json.dumps(folders, indent=1))
+            yield name, _kept(_measured(options, data, role, path))
 
 
 def _measured(options: argparse.Namespace, data: ImageDataset, role: str, folder: Path) -> Row:

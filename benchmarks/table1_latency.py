@@ -5,10 +5,12 @@ does not depend on what weights are worth. float32, on random images; written to
 """
 
 import argparse
+import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from best import INDEX
 from mode_record import write
 from moist.models import latency
 from moist.models.mixture import Mixture
@@ -17,18 +19,17 @@ from moist.models.storage import load_model
 from moist.training.precision import channels_last
 from torch import Tensor, nn
 
-FOLDERS = {
-    "student": "student",
-    "paper, CNN router": "paper, CNN router",
-    "paper, transformer router": "paper, transformer router",
-    "paper, linear router": "paper, linear router",
-    "100% router, k=4": "100% router, k=4",
-    "same budget as paper, CNN router": "same_budget [('routing', 'hard'), ('second_share', 0)]",
-    "same cost as paper, CNN router": "same_cost [('routing', 'hard')]",
-    "class router": "class router",
-    "shared": "shared",
-}
-"""Of the rows of benchmarks/best.py, by their names."""
+ROWS = (
+    "student",
+    "paper, CNN router",
+    "paper, transformer router",
+    "paper, linear router",
+    "100% router, k=4",
+    "same budget as paper, CNN router",
+    "same cost as paper, CNN router",
+    "second opinion",
+)
+"""Of benchmarks/best.py."""
 SHAPE, CLASSES, BATCHES = (32, 32, 3), 10, (1, 64)
 
 
@@ -43,9 +44,10 @@ def main() -> None:
     height, width, channels = SHAPE
     noise = torch.Generator().manual_seed(0)
     batches = {size: channels_last(torch.randn(size, channels, height, width, generator=noise)) for size in BATCHES}
+    folders = json.loads((options.kept / INDEX).read_text())
     models: dict[str, latency.Model] = {
         "teacher": build(NetworkSpec(architecture="resnet18", shape=SHAPE, outputs=CLASSES)).eval(),
-        **{name: _served(load_model(options.kept / folder).eval()) for name, folder in FOLDERS.items()},
+        **{name: _served(load_model(options.kept / folders[name]).eval()) for name in ROWS},
     }
     found = latency.measure(models, batches, options.seconds)
     for name, timings in found.items():

@@ -1,19 +1,24 @@
-"""python benchmarks/what_routing_buys.py DATASET LOGITS KEPT NAME: why a mixture gains on one student what it gains.
+"""python benchmarks/what_routing_buys.py DATASET LOGITS KEPT NAME: where single students and mixtures err.
 
-KEPT is the folder that benchmarks/best.py was given as --keep: a folder a seed. Of the student, the same trained with
-the budget of `shared`, `shared`, and `class router`: how many held-out images each puts into another group than their
-own, and how many into another class of their own group; its accuracy on training images as it saw them, and as it never
-saw them. Of the mixtures also what they do when told the group. Of the class router also: its own answer added to the
-chosen student's, and it answering by itself where it is sure. Written to benchmarks/results/routing-NAME.json.
+KEPT is the folder that benchmarks/best.py was given as --keep: a folder a seed. For the student, the controls, the
+paper's mixture and `second opinion`: how many held-out images each puts into another group than their own, and how many
+into another class of their own group; its accuracy on training images in a view it learned from, and in one it never
+saw. The paper's mixture also if told the group. Then, by the share of the images on which a second opinion is asked:
+the accuracy of `second opinion`, and that of the control with its training budget, if that looks again at the mirrored
+image instead. Written to benchmarks/results/routing-NAME.json.
 """
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from best import INDEX
 from mode_record import write
+from moist.data.clusters import load as load_clusters
 from moist.data.dataset import load as load_dataset
 from moist.mode.statistics import Summary
 from moist.models.cost import cost
@@ -21,24 +26,16 @@ from moist.models.mixture import Mixture
 from moist.models.routers import ClassRouter
 from moist.models.storage import load_model
 from moist.training import evaluation
-from moist.training.cascade import cascade
+from moist.training.cascade import SHARES, Point
 from moist.training.images import Images
 from moist.training.targets import load_targets
 from torch import Tensor, nn
 
-MODELS = {
-    "student": "student",
-    "same budget as shared": "same_budget [('second_share', 0), ('shared_layers', 2)]",
-    "shared": "shared",
-    "class router": "class router",
-}
-"""Folders of a seed."""
+PAPER, SECOND = "paper, CNN router", "second opinion"
+ROWS = ("student", f"same budget as {SECOND}", f"same cost as {SECOND}", PAPER, SECOND)
+GROUPS = "clusters 3"
 TRAINING_IMAGES = 10_000
 """How many are looked at."""
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
-"""Of the router's log-probabilities beside the student's 1; the one that is best on validation images is taken."""
-EXITS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6)
-"""Shares of the images, those of which the router is surest, that it answers by itself."""
 
 Answer = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, classes) of images and their labels."""
@@ -46,25 +43,25 @@ Answer = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Splits:
-    """The images to look at: a part of those trained on, and all of the others."""
+    """The images to look at, the number of views learned from, and the group of each class, int64 (classes,)."""
 
     train: Images
-    validation: Images
     test: Images
     views: int
+    groups: Tensor
 
-    def row(self, answer: Answer, groups: Tensor) -> dict[str, float]:
+    def row(self, answer: Answer) -> dict[str, float]:
         """Accuracy on held-out images, what goes wrong there, and accuracy on training images in old and new views."""
         labels = self.test.labels
-        chosen = _over(answer, self.test, 0, len(labels)).argmax(1)
-        wrong, elsewhere = chosen != labels, groups[chosen] != groups[labels]
-        seen, unseen = (_accuracy(answer, self.train, view, TRAINING_IMAGES) for view in (self.views, self.views + 1))
+        chosen = over(answer, self.test).argmax(1)
+        wrong, elsewhere = chosen != labels, self.groups[chosen] != self.groups[labels]
+        old, new = (over(answer, self.train, view, TRAINING_IMAGES) for view in (self.views, self.views + 1))
         return {
             "accuracy": float((~wrong).double().mean()),
-            "another group": float(elsewhere.double().mean()),
+            "in another group": float(elsewhere.double().mean()),
             "another class of the group": float((wrong & ~elsewhere).double().mean()),
-            "training images, a view seen": seen,
-            "training images, a view not seen": unseen,
+            "training images": evaluation.accuracy(old, self.train.labels[:TRAINING_IMAGES]),
+            "training images, new views": evaluation.accuracy(new, self.train.labels[:TRAINING_IMAGES]),
         }
 
 
@@ -78,80 +75,100 @@ def main() -> None:
     options = parser.parse_args()
     data, device = load_dataset(options.dataset), torch.device("cpu")
     targets = load_targets(options.logits, data, device)
-    splits = Splits(
-        Images(data, data.train, device, targets.view_seed),
-        Images(data, data.validation, device),
-        Images(data, data.test, device),
-        targets.views,
-    )
-    seeds, exits = {}, {}
+    seeds: dict[str, dict[str, Any]] = {}
     for folder in sorted(options.kept.glob("seed *")):
-        models = {name: load_model(folder / path).eval() for name, path in MODELS.items()}
-        mixture = models["class router"]
-        assert isinstance(mixture, Mixture)
-        seed, spent = folder.name.removeprefix("seed "), cost(mixture, data.shape)
-        answers = {}
-        for name, model in models.items():
-            answers[name] = _whole(model)
-            if isinstance(model, Mixture):
-                answers[f"{name}, told the group"] = _told(model)
-        weight = max(WEIGHTS, key=lambda weight: _accuracy(_added(mixture, weight), splits.validation))
-        answers["class router, its answer added"] = _added(mixture, weight)
-        seeds[seed] = {name: splits.row(answer, mixture.student_of_class) for name, answer in answers.items()}
-        labels = splits.test.labels
-        router, both = (_over(answer, splits.test, 0, len(labels)) for answer in (_router(mixture), _whole(mixture)))
-        shares = tuple(1 - share for share in EXITS)
-        exits[seed] = cascade(router, both, labels, spent.router_macs, spent.macs_of(1) - spent.router_macs, shares)
-        print(seed, weight, seeds[seed], exits[seed], sep="\n", flush=True)
+        paths = json.loads((folder / INDEX).read_text())
+        models = {name: load_model(folder / paths[name]).eval() for name in ROWS}
+        found = load_clusters(folder / GROUPS, len(data.classes))
+        splits = Splits(
+            Images(data, data.train, device, targets.view_seed),
+            Images(data, data.test, device),
+            targets.views,
+            torch.from_numpy(found.student_of_class),
+        )
+        rows = {name: splits.row(whole(model)) for name, model in models.items()}
+        rows[f"{PAPER}, told the group"] = splits.row(told(models[PAPER]))
+        macs = {name: cost(models[name], data.shape) for name in (ROWS[1], SECOND)}
+        curves = {
+            SECOND: asked(*both_opinions(models[SECOND], splits.test), splits.test.labels, macs[SECOND].router_macs),
+            f"{ROWS[1]}, looking again": asked(
+                over(whole(models[ROWS[1]]), splits.test),
+                over(mirrored(models[ROWS[1]]), splits.test),
+                splits.test.labels,
+                macs[ROWS[1]].macs,
+            ),
+        }
+        seeds[folder.name.removeprefix("seed ")] = {"rows": rows, "curves": curves}
+        print(folder.name, json.dumps(seeds[folder.name.removeprefix("seed ")], indent=1), flush=True)
     first = next(iter(seeds.values()))
     summary = {
-        name: {what: Summary.of([rows[name][what] for rows in seeds.values()]).model_dump() for what in first[name]}
-        for name in first
+        name: {kind: _over_seeds([seed["rows"][name][kind] for seed in seeds.values()]) for kind in row}
+        for name, row in first["rows"].items()
     }
-    alone = [
-        {
-            "share": share,
-            "accuracy": Summary.of([points[at].accuracy for points in exits.values()]).model_dump(),
-            "mmac": next(iter(exits.values()))[at].macs / 1e6,
-        }
-        for at, share in enumerate(EXITS)
-    ]
+    means = {
+        name: [
+            {
+                "share": share,
+                "mmac": first["curves"][name][at].macs / 1e6,
+                "accuracy": _over_seeds([seed["curves"][name][at].accuracy for seed in seeds.values()]),
+            }
+            for at, share in enumerate(SHARES)
+        ]
+        for name in first["curves"]
+    }
     settings = {"data": data.split_note, "train": len(data.train), "seeds": list(seeds)}
-    print(write(f"routing-{options.name}", {"rows": summary, "router alone": alone, "seeds": seeds}, settings))
+    print(write(f"routing-{options.name}", {"rows": summary, "curves": means}, settings))
 
 
-def _whole(model: nn.Module) -> Answer:
+def whole(model: nn.Module) -> Answer:
+    """As it serves."""
     return lambda images, _: model(images)
 
 
-def _told(mixture: Mixture) -> Answer:
+def mirrored(model: nn.Module) -> Answer:
+    """On the images the other way round."""
+    return lambda images, _: model(images.flip(3))
+
+
+def told(mixture: nn.Module) -> Answer:
     """As if the router were always right."""
+    assert isinstance(mixture, Mixture)
     return lambda images, labels: mixture.forward_to(images, mixture.student_of_class[labels])
 
 
-def _router(mixture: Mixture) -> Answer:
-    """The class router's own answer."""
+def both_opinions(mixture: nn.Module, images: Images) -> tuple[Tensor, Tensor]:
+    """The router's logits and its only student's, (N, classes)."""
+    assert isinstance(mixture, Mixture)
     assert isinstance(mixture.router, ClassRouter)
-    student = mixture.router.student
-    return lambda images, _: student(images)
+    assert len(mixture.students) == 1
+    return over(whole(mixture.router.student), images), over(whole(mixture.students[0]), images)
 
 
-def _added(mixture: Mixture, weight: float) -> Answer:
-    """The chosen student's answer and the router's own, which has been computed anyway."""
-    router = _router(mixture)
-    return lambda images, labels: mixture(images).log_softmax(1) + weight * router(images, labels).log_softmax(1)
+def asked(first: Tensor, second: Tensor, labels: Tensor, macs: float) -> list[Point]:
+    """Accuracy where the mean of both opinions counts on each share of the images of which the first is least sure.
 
-
-def _accuracy(answer: Answer, images: Images, view: int = 0, count: int | None = None) -> float:
-    logits = _over(answer, images, view, count or len(images))
-    return evaluation.accuracy(logits, images.labels[: len(logits)])
+    Logits (N, classes) of both; an opinion costs `macs`.
+    """
+    own, other = first.softmax(1), second.softmax(1)
+    order = own.amax(1).argsort(stable=True)
+    points = []
+    for share in SHARES:
+        rows = order[: round(share * len(labels))]
+        answer = own.index_copy(0, rows, (own[rows] + other[rows]) / 2).argmax(1)
+        points.append(Point(share, float((answer == labels).double().mean()), macs * (1 + len(rows) / len(labels))))
+    return points
 
 
 @torch.no_grad()
-def _over(answer: Answer, images: Images, view: int, count: int) -> Tensor:
-    """Logits (count, classes) of the first images as one view shows them."""
-    batches = torch.tensor_split(torch.arange(count), max(1, count // 500))
-    return torch.cat([answer(images.view(indices, view), images.labels[indices]) for indices in batches])
+def over(answer: Answer, images: Images, view: int = 0, count: int | None = None) -> Tensor:
+    """Logits (count, classes) of the first images, or all, as one view shows them."""
+    indices = torch.arange(count or len(images))
+    batches = torch.tensor_split(indices, max(1, len(indices) // 500))
+    return torch.cat([answer(images.view(batch, view), images.labels[batch]) for batch in batches])
+
+
+def _over_seeds(values: list[float]) -> dict[str, Any]:
+    return Summary.of(values).model_dump()
 
 
 if __name__ == "__main__":

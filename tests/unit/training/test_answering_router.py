@@ -1,0 +1,153 @@
+"""A router that answers itself: trained apart from the student, without joint training, at what both cost."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from moist.data import clusters as class_clusters
+from moist.data import dataset as image_dataset
+from moist.data import logits as stored_logits
+from moist.errors import InputError
+from moist.models.cost import cost, macs
+from moist.models.mixture import Mixture
+from moist.models.routers import ClassRouter
+from moist.models.storage import load_description, load_model
+from moist.stages.distill_student.program import distill_student
+from moist.stages.distill_student.settings import Settings as StudentSettings
+from moist.stages.evaluate.measure import load_candidates, measure_rows
+from moist.stages.pretrain_router.program import pretrain_router
+from moist.stages.pretrain_router.settings import Settings as RouterSettings
+from moist.stages.train_jointly.program import train_jointly
+from moist.stages.train_jointly.settings import Settings
+from moist.training.record import read_steps
+from pydantic import ValidationError
+from tiny import tiny_dataset
+
+ANSWERS = {"router_answers": True, "second_share": 0.5, "routing": "hard"}
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, logits, one cluster, a student, and a class router that is as large as the student."""
+    root: Path = tmp_path_factory.mktemp("inputs")
+    data = tiny_dataset()
+    image_dataset.save(data, root / "dataset")
+    values = np.random.default_rng(0).normal(size=(2, len(data.train), 4)).astype(np.float32)
+    stored_logits.save(root / "logits", values, data.train.labels, data.classes, view_seed=0)
+    means = np.array([[9.0, 8, 0, 0], [8, 9, 0, 0], [0, 0, 9, 8], [0, 0, 8, 9]])
+    for k in (1, 2):
+        class_clusters.save(root / f"{k}", class_clusters.cluster(means, k=k, max_k=2, seed=0), data.classes)
+    distilled(root, root / "student", {"epochs": 2})
+    settings = {"architecture": "class", "hidden": 16, "channels": 64, "epochs": 1}
+    with_files = files(root / "router-files")
+    inputs = {name: root / name for name in ("dataset", "logits")}
+    pretrain_router(
+        RouterSettings.model_validate(settings), clusters=root / "1", router=root / "router", **inputs, **with_files
+    )
+    return root
+
+
+def files(folder: Path) -> dict[str, Path]:
+    (folder / "metrics").mkdir(parents=True)
+    return {"metrics": folder / "metrics", "curves": folder / "curves.html"}
+
+
+def distilled(folder: Path, out: Path, settings: dict[str, Any]) -> Path:
+    inputs = {name: folder / name for name in ("dataset", "logits")}
+    made = StudentSettings.model_validate({"width": 16, **settings})
+    named = files(out.with_name(f"{out.name}-files"))
+    distill_student(made, teacher=None, clusters=folder / "1", student=out, **inputs, **named)
+    return out
+
+
+def jointly(folder: Path, out: Path, clusters: str = "1", **settings: Any) -> Path:
+    inputs = {name: folder / name for name in ("dataset", "student", "router", "logits")}
+    made = Settings.model_validate({**ANSWERS, **settings})
+    train_jointly(made, clusters=folder / clusters, mixture=out / "mixture", **inputs, **files(out))
+    return out / "mixture"
+
+
+def test_without_training_it_is_router_and_student_as_they_were(folder: Path, tmp_path: Path) -> None:
+    saved = jointly(folder, tmp_path, epochs=0)
+    mixture, student, router = (load_model(path) for path in (saved, folder / "student", folder / "router"))
+    assert isinstance(mixture, Mixture)
+    assert isinstance(mixture.router, ClassRouter)
+    assert isinstance(router, ClassRouter)
+    for found, before in ((mixture.students[0], student), (mixture.router.student, router.student)):
+        for one, other in zip(found.parameters(), before.parameters(), strict=True):
+            assert torch.equal(one, other)
+    assert 0 < mixture.second_below < 1
+    steps = read_steps(load_description(saved).extra)
+    assert [(step.stage, step.epochs) for step in steps] == [
+        ("distill_student", 2),
+        ("pretrain_router", 1),
+        ("train_jointly", 0),
+    ]
+    assert "nothing was trained" in (tmp_path / "curves.html").read_text()
+
+
+def test_router_and_student_are_two_students(folder: Path, tmp_path: Path) -> None:
+    """With the same seed and size they would be one, and a second opinion would be the first again."""
+    student = load_model(distilled(folder, tmp_path / "student", {"epochs": 1}))
+    router = load_model(folder / "router")
+    assert isinstance(router, ClassRouter)
+    assert macs(router, SHAPE) == macs(student, SHAPE)
+    assert not torch.equal(next(router.student.parameters()), next(student.parameters()))
+
+
+def test_its_cost_is_the_routers_and_the_share_of_the_students(folder: Path, tmp_path: Path) -> None:
+    saved = jointly(folder, tmp_path, epochs=0)
+    mixture = load_model(saved)
+    assert isinstance(mixture, Mixture)
+    data, cpu = tiny_dataset(), torch.device("cpu")
+    (row,) = measure_rows(load_candidates({"mixture": saved}, cpu), data, cpu, "fp32", 7, 0.0)
+    images = (torch.from_numpy(data.test.images.transpose(0, 3, 1, 2).copy()).float() / 255 - data.mean[0]) / data.std[
+        0
+    ]
+    with torch.no_grad():
+        share = float((mixture.certainty(images) <= mixture.second_below).double().mean())
+    counted = cost(mixture, SHAPE)
+    assert 0 < share < 1
+    assert row.macs == pytest.approx(counted.router_macs + share * counted.student_macs)
+    assert f"the router answered, and on {share:.1%}" in row.note
+    assert row.routing is not None
+    assert row.routing.r == 1
+
+
+@pytest.mark.parametrize("control", ["same_budget", "same_cost"])
+def test_its_controls_get_all_that_it_costs(folder: Path, tmp_path: Path, control: str) -> None:
+    counted = cost(load_model(jointly(folder, tmp_path, epochs=0)), SHAPE)
+    settings = {**ANSWERS, "control": control, "epochs": 2, "router": "class", "router_hidden": 16}
+    settings |= {"router_channels": 64, "router_epochs": 3, "joint_epochs": 0}
+    single = distilled(folder, tmp_path / control, settings)
+    own = macs(load_model(single), SHAPE)
+    (spent,) = read_steps(load_description(single).extra)
+    budget = 96 * (2 * counted.student_macs + 3 * counted.router_macs)
+    assert budget <= spent.macs < budget + 96 * own
+    if control == "same_cost":
+        wanted = counted.router_macs + 0.5 * counted.student_macs
+        assert wanted <= own < 1.2 * wanted
+    else:
+        assert own == counted.student_macs
+
+
+def test_one_cluster_is_for_a_router_that_answers(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="One cluster leaves a router nothing to choose"):
+        jointly(folder, tmp_path, epochs=1, router_answers=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"second_share": 0.0}, "second_share above 0"),
+        ({"shared_layers": 1}, "no shared_layers"),
+        ({"routing": "oracle"}, "no routing=oracle"),
+        ({"router_answers": False, "epochs": 0}, "all students are alike"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Settings.model_validate({**ANSWERS, **settings})
