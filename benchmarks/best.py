@@ -80,7 +80,7 @@ INDEX = "rows.json"
 ROUTERS = ("router_hidden", "router_channels", "router_epochs", "router_loss")
 """What a mixture may change of pretrain_router's settings."""
 CONTROLS = ("same_budget", "same_cost")
-KEPT = ("accuracy", "loss", "macs", "router_macs", "training_macs", "epochs", "parameters", "cascade")
+KEPT = ("accuracy", "loss", "macs", "router_macs", "training_macs", "epochs", "parameters", "cascade", "second_look")
 
 Kept = dict[str, Any]
 """What is kept of a row."""
@@ -185,10 +185,30 @@ def summary(seeds: dict[str, dict[str, Kept]]) -> dict[str, Any]:
             if both:
                 own, other = ([seed[name]["accuracy"] for seed in both] for name in (key, f"{control} as {key}"))
                 differences[f"{key} - {control}"] = Paired.of(own, other).model_dump()
+    for key, (values, mmac, own) in _second_looks(seeds).items():
+        rows[f"same budget as {key}, looking again"] = {"accuracy": Summary.of(values).model_dump(), "mmac": mmac}
+        differences[f"{key} - looking again"] = Paired.of(own, values).model_dump()
     for key, (values, mmac, baseline) in _cascades(list(seeds.values())).items():
         rows[key] = {"accuracy": Summary.of(values).model_dump(), "mmac": mmac}
         differences[f"{key} - same cost"] = Paired.of(values, baseline).model_dump()
     return {"rows": rows, "differences": differences}
+
+
+def _second_looks(seeds: dict[str, dict[str, Kept]]) -> dict[str, tuple[list[float], float, list[float]]]:
+    """Each dearer mixture's control of the same training budget that looks again at the mirrored image, at its cost.
+
+    The control's accuracies, the cost in the mean (MMAC), and the mixture's accuracies.
+    """
+    found = {}
+    for key in MIXTURES:
+        control = f"same budget as {key}"
+        both = [(seed[key], seed[control]) for seed in seeds.values() if key in seed and control in seed]
+        both = [(own, single) for own, single in both if single.get("second_look") and own["macs"] > single["macs"]]
+        if both:
+            values = [float(np.interp(own["macs"], *np.array(single["second_look"]).T)) for own, single in both]
+            cost = sum(own["macs"] for own, _ in both) / len(both) / 1e6
+            found[key] = (values, cost, [own["accuracy"] for own, _ in both])
+    return found
 
 
 def _cascades(seeds: list[dict[str, Kept]]) -> dict[str, tuple[list[float], float, list[float]]]:
@@ -339,7 +359,8 @@ def _measured(options: argparse.Namespace, data: ImageDataset, role: str, folder
 
 def _kept(row: Row) -> Kept:
     found = {key: value for key, value in row.model_dump().items() if key in KEPT}
-    found["cascade"] = [(point["macs"], point["accuracy"]) for point in found["cascade"]]
+    for curve in ("cascade", "second_look"):
+        found[curve] = [(point["macs"], point["accuracy"]) for point in found[curve]]
     return {**found, **{name: getattr(row.routing, name, None) for name in ("r", "a", "b")}}
 
 

@@ -6,16 +6,17 @@ from typing import Any
 def best_table(result: dict[str, Any]) -> str:
     """What benchmarks/best.py wrote: accuracies, costs, and each mixture less its controls, paired over the seeds."""
     rows, differences = result["results"]["rows"], result["results"]["differences"]
-    lines = [
-        "| model | accuracy % | MMAC | training, times the student's | less same budget | less same cost |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    beside = ["same budget", "same cost"]
+    if any(name.endswith(" - looking again") for name in differences):
+        beside.append("looking again")
+    headings = ["model", "accuracy %", "MMAC", "training, times the student's", *(f"less {name}" for name in beside)]
+    lines = [f"| {' | '.join(headings)} |", f"| --- |{' ---: |' * (len(headings) - 1)}"]
     most = max(len(row["accuracy"]["values"]) for row in rows.values())
     for name, row in rows.items():
         accuracy = row["accuracy"]
         spent = row.get("training_gmac") if name != "teacher" else None
         times = f"{spent / rows['student']['training_gmac']:.1f}" if spent else ""
-        gaps = [_points(differences.get(f"{name} - {control}")) for control in ("same budget", "same cost")]
+        gaps = [_points(differences.get(f"{name} - {control}")) for control in beside]
         cells = [name, f"{100 * accuracy['mean']:.2f}", f"{row['mmac']:.2f}", times, *gaps]
         if accuracy["std"] is not None and name != "teacher":
             cells[1] += f" ± {100 * accuracy['std']:.2f}"

@@ -26,7 +26,7 @@ from moist.models.mixture import Mixture
 from moist.models.routers import ClassRouter
 from moist.models.storage import load_model
 from moist.training import evaluation
-from moist.training.cascade import SHARES, Point
+from moist.training.cascade import SHARES, second_look
 from moist.training.images import Images
 from moist.training.targets import load_targets
 from torch import Tensor, nn
@@ -90,8 +90,10 @@ def main() -> None:
         rows[f"{PAPER}, told the group"] = splits.row(told(models[PAPER]))
         macs = {name: cost(models[name], data.shape) for name in (ROWS[1], SECOND)}
         curves = {
-            SECOND: asked(*both_opinions(models[SECOND], splits.test), splits.test.labels, macs[SECOND].router_macs),
-            f"{ROWS[1]}, looking again": asked(
+            SECOND: second_look(
+                *both_opinions(models[SECOND], splits.test), splits.test.labels, macs[SECOND].router_macs
+            ),
+            f"{ROWS[1]}, looking again": second_look(
                 over(whole(models[ROWS[1]]), splits.test),
                 over(mirrored(models[ROWS[1]]), splits.test),
                 splits.test.labels,
@@ -142,21 +144,6 @@ def both_opinions(mixture: nn.Module, images: Images) -> tuple[Tensor, Tensor]:
     assert isinstance(mixture.router, ClassRouter)
     assert len(mixture.students) == 1
     return over(whole(mixture.router.student), images), over(whole(mixture.students[0]), images)
-
-
-def asked(first: Tensor, second: Tensor, labels: Tensor, macs: float) -> list[Point]:
-    """Accuracy where the mean of both opinions counts on each share of the images of which the first is least sure.
-
-    Logits (N, classes) of both; an opinion costs `macs`.
-    """
-    own, other = first.softmax(1), second.softmax(1)
-    order = own.amax(1).argsort(stable=True)
-    points = []
-    for share in SHARES:
-        rows = order[: round(share * len(labels))]
-        answer = own.index_copy(0, rows, (own[rows] + other[rows]) / 2).argmax(1)
-        points.append(Point(share, float((answer == labels).double().mean()), macs * (1 + len(rows) / len(labels))))
-    return points
 
 
 @torch.no_grad()

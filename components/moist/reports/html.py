@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moist.reports import plots
-from moist.reports.cost_plot import accuracy_against_cost, cascade_curves, published
+from moist.reports.cost_plot import accuracy_against_cost, cascade_curves, published, second_looks
 from moist.reports.documents import Drawing, Table, document
 from moist.reports.labels import (
     class_order,
@@ -59,6 +59,15 @@ def _context(results: Results) -> dict[str, Any]:
             results,
         )
         if any(row.cascade for row in rows)
+        else None,
+        "looks": draw(
+            "Looking again: a single student that averages in its answer to the mirrored image where it is least sure, "
+            "on none of the images (left end) to all of them. A mixture is worth its cost where it lies above.",
+            "Line plot: accuracy in percent against mean million multiply-adds, a line a student, a point a mixture.",
+            second_looks,
+            results,
+        )
+        if any(row.second_look for row in rows)
         else None,
         "paper": _paper_table(results),
         "paper_key": PAPER_KEY,

@@ -42,11 +42,11 @@ class Routing(_Frozen):
 
 
 class CascadePoint(_Frozen):
-    """A model that asks the teacher about the images of which it is least sure."""
+    """A model that asks the teacher, or looks again, where it is least sure."""
 
     share: float = Field(description="share of the held-out images asked about, 0-1")
-    accuracy: float = Field(description="0-1, the teacher's answers where it was asked")
-    macs: float = Field(description="mean multiply-adds per image: the model, and the teacher where it was asked")
+    accuracy: float = Field(description="0-1, with what was answered there")
+    macs: float = Field(description="mean multiply-adds per image: the model, and what was asked where it was")
 
 
 class Row(_Frozen):
@@ -70,6 +70,11 @@ class Row(_Frozen):
     reliability: Reliability
     routing: Routing | None = None
     cascade: list[CascadePoint] = Field(default=[], description="by growing share; empty for teacher and oracle")
+    second_look: list[CascadePoint] = Field(
+        default=[],
+        description="by growing share: a single student that averages in its answer to the mirrored image; empty for "
+        "other models, and for images that training does not mirror",
+    )
     width: int | None = Field(default=None, description="units of the students' hidden layer; None for a teacher")
     router_size: int | None = Field(default=None, description="a linear router's first hidden layer")
     right_alone: dict[str, int] = Field(

@@ -1,4 +1,4 @@
-"""A cascade: a cheap model answers, and an expensive one is asked about the images of which it is least sure."""
+"""A cheap model answers; where it is least sure an expensive one is asked, or a second opinion is averaged in."""
 
 from typing import NamedTuple
 
@@ -34,4 +34,25 @@ def cascade(
         count = round(share * len(labels))
         right = torch.cat([asked_right[:count], own_right[count:]])
         points.append(Point(share, float(right.mean()), own_macs + count / len(labels) * asked_macs))
+    return points
+
+
+def second_look(
+    first: Tensor, second: Tensor, labels: Tensor, macs: float, shares: tuple[float, ...] = SHARES
+) -> list[Point]:
+    """Accuracy and mean cost where a second opinion is averaged in on the share of images `first` is least sure of.
+
+    The answer there is the mean of both probabilities; each opinion costs `macs`.
+
+    Args:
+        first, second: logits, float (N, classes), of both opinions. labels: int64 (N,).
+    """
+    own, other = first.double().softmax(dim=1), second.double().softmax(dim=1)
+    order = own.amax(dim=1).argsort(stable=True)
+    points = []
+    for share in shares:
+        rows = order[: round(share * len(labels))]
+        answers = own.index_copy(0, rows, (own[rows] + other[rows]) / 2).argmax(dim=1)
+        accuracy = float((answers == labels).double().mean())
+        points.append(Point(share, accuracy, macs * (1 + len(rows) / len(labels))))
     return points

@@ -94,6 +94,11 @@ def example_results(
                     for share in (0.0, 0.1, 0.5, 1.0)
                     if role in ("mixture", "control", "student")
                 ],
+                "second_look": [
+                    {"share": share, "accuracy": accuracy + 0.01 * share, "macs": (1 + share) * mmac * 1e6}
+                    for share in (0.0, 0.5, 1.0)
+                    if role in ("control", "student")
+                ],
             }
             | settings
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from example_results import example_results
 from moist.reports import plots
-from moist.reports.cost_plot import accuracy_against_cost, cascade_curves
+from moist.reports.cost_plot import accuracy_against_cost, cascade_curves, second_looks
 from moist.reports.peers import PEERS
 from moist.reports.results import Curve, Reliability
 
@@ -22,6 +22,7 @@ ORDER = [0, 8, 1, 9, 2, 3, 4, 5, 6, 7]
 FIGURES: dict[str, Callable[[str], str]] = {
     "cost": lambda name: accuracy_against_cost(RESULTS, name),
     "cascades": lambda name: cascade_curves(RESULTS, name),
+    "second looks": lambda name: second_looks(RESULTS, name),
     "curve": lambda name: plots.training_curve(RESULTS.curves[0], name),
     "similarity": lambda name: plots.similarity_matrix(RESULTS.clustering, CLASSES, name),
     "scores": lambda name: plots.silhouette_scores(RESULTS.clustering, name),
@@ -82,6 +83,12 @@ def test_cascades_are_drawn_for_the_rows_that_have_one() -> None:
     words = " ".join(texts(cascade_curves(RESULTS, "one")))
     assert all(label in words for label in ("MoIST, CNN router", "same training budget"))
     assert "teacher, ResNet-18" not in words
+
+
+def test_second_looks_are_single_students_with_the_mixture_beside_them() -> None:
+    words = " ".join(texts(second_looks(RESULTS, "one")))
+    assert all(label in words for label in ("MoIST, CNN router", "same training budget", "distilled student"))
+    assert not any(label in words for label in ("teacher, ResNet-18", "100 % router"))
 
 
 def test_published_networks_stand_beside_cifar_only() -> None:

@@ -1,5 +1,6 @@
 """A router that answers itself: trained apart from the student, without joint training, at what both cost."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,26 @@ def test_its_cost_is_the_routers_and_the_share_of_the_students(folder: Path, tmp
     assert f"the router answered, and on {share:.1%}" in row.note
     assert row.routing is not None
     assert row.routing.r == 1
+
+
+def test_single_students_look_again_where_training_mirrors_its_images(folder: Path, tmp_path: Path) -> None:
+    cpu, plain = torch.device("cpu"), tiny_dataset()
+    mixture = jointly(folder, tmp_path, epochs=0)
+    candidates = load_candidates({"student": folder / "student", "mixture": mixture}, cpu)
+    for flip in (False, True):
+        data = replace(plain, augmentation=replace(plain.augmentation, flip=flip))
+        student, mixed = measure_rows(candidates, data, cpu, "fp32", 7, 0.0)
+        assert mixed.second_look == []
+        assert bool(student.second_look) == flip
+    assert (student.second_look[0].accuracy, student.second_look[0].macs) == (student.accuracy, student.macs)
+    model = load_model(folder / "student")
+    images = (torch.from_numpy(data.test.images.transpose(0, 3, 1, 2).copy()).float() / 255 - data.mean[0]) / data.std[
+        0
+    ]
+    with torch.no_grad():
+        both = model(images).softmax(1) + model(images.flip(3)).softmax(1)
+    right = float((both.argmax(1) == torch.from_numpy(data.test.labels)).double().mean())
+    assert (student.second_look[-1].accuracy, student.second_look[-1].macs) == (right, 2 * student.macs)
 
 
 @pytest.mark.parametrize("control", ["same_budget", "same_cost"])

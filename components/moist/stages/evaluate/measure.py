@@ -19,7 +19,7 @@ from moist.models.specification import MixtureSpec
 from moist.models.storage import load_description, load_model
 from moist.reports.results import CascadePoint, Latency, Reliability, Routing, Row
 from moist.training import evaluation
-from moist.training.cascade import Point, cascade
+from moist.training.cascade import Point, cascade, second_look
 from moist.training.images import Images
 from moist.training.precision import Precision, autocast, channels_last, placed
 from moist.training.record import Step, read_steps
@@ -111,16 +111,32 @@ def measure_rows(
     right = {key: values.argmax(1) == labels for key, values in logits.items()}
     teacher = next((row for row in rows.values() if row.role == "teacher"), None)
     complete = []
+    single = {item.key: item.model for item in candidates if item.role in ("student", "control")}
     for key, row in rows.items():
         points: list[Point] = []
+        again: list[Point] = []
+        if key in single and data.augmentation.flip:
+            mirrored = evaluation.predict(_Mirrored(single[key]), images, precision, batch_size=batch_size)
+            again = second_look(logits[key], mirrored, labels, row.macs)
         if teacher is not None and row.role not in ("teacher", "upper bound"):
             points = cascade(logits[key], logits[teacher.key], labels, row.macs, teacher.macs)
         update = {
             "right_alone": _right_alone(key, right),
             "cascade": [CascadePoint(**point._asdict()) for point in points],
+            "second_look": [CascadePoint(**point._asdict()) for point in again],
         }
         complete.append(row.model_copy(update=update))
     return complete
+
+
+@dataclass(frozen=True)
+class _Mirrored:
+    """A model shown its images the other way round."""
+
+    model: nn.Module
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.model(images.flip(3))  # type: ignore[no-any-return]
 
 
 def _right_alone(key: str, right: dict[str, Tensor]) -> dict[str, int]:
