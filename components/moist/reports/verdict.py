@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from moist.reports.labels import CONTROLS, row_label
 from moist.reports.results import Results, Row
 
@@ -40,8 +42,21 @@ def _verdict(mixture: Row, results: Results) -> str:
     ]
     beaten = sum(gap > 0 for gap in points)
     sentence = f"{subject} {_outcome(beaten, len(controls))}: it is {' and '.join(parts)}."
+    sentence += "".join(_looking_again(mixture, control) for control in controls if control.key == "same_budget")
     missing = [name for key, name in CONTROLS.items() if key not in {row.key for row in controls}]
     return sentence + "".join(f" The comparison with {name} is missing." for name in missing)
+
+
+def _looking_again(mixture: Row, control: Row) -> str:
+    """What a single student reaches for a dearer mixture's cost without any mixture; nothing where that is unknown."""
+    costs = [point.macs for point in control.second_look]
+    if not costs or mixture.macs <= costs[0]:
+        return ""
+    reached = float(np.interp(mixture.macs, costs, [point.accuracy for point in control.second_look]))
+    return (
+        f" If it looks again at the mirrored image where it is least sure, {CONTROLS[control.key]} reaches "
+        f"{100 * reached:.2f} % for at most the mixture's cost."
+    )
 
 
 def _outcome(beaten: int, controls: int) -> str:
