@@ -4,12 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from moist.data import clusters as class_clusters
-from moist.data import dataset as image_dataset
-from moist.data import logits as stored_logits
 from moist.errors import InputError
 from moist.models.cost import cost, macs
 from moist.models.mixture import Mixture
@@ -24,7 +20,7 @@ from moist.stages.train_jointly.program import train_jointly
 from moist.stages.train_jointly.settings import Settings
 from moist.training.record import read_steps
 from pydantic import ValidationError
-from tiny import tiny_dataset
+from tiny import save_inputs, tiny_dataset
 
 ANSWERS = {"router_answers": True, "second_share": 0.5, "routing": "hard"}
 SHAPE = (8, 8, 1)
@@ -34,19 +30,17 @@ SHAPE = (8, 8, 1)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set, logits, one cluster, a student, and a class router that is as large as the student."""
     root: Path = tmp_path_factory.mktemp("inputs")
-    data = tiny_dataset()
-    image_dataset.save(data, root / "dataset")
-    values = np.random.default_rng(0).normal(size=(2, len(data.train), 4)).astype(np.float32)
-    stored_logits.save(root / "logits", values, data.train.labels, data.classes, view_seed=0)
-    means = np.array([[9.0, 8, 0, 0], [8, 9, 0, 0], [0, 0, 9, 8], [0, 0, 8, 9]])
-    for k in (1, 2):
-        class_clusters.save(root / f"{k}", class_clusters.cluster(means, k=k, max_k=2, seed=0), data.classes)
+    save_inputs(root)
     distilled(root, root / "student", {"epochs": 2})
     settings = {"architecture": "class", "hidden": 16, "channels": 64, "epochs": 1}
     with_files = files(root / "router-files")
     inputs = {name: root / name for name in ("dataset", "logits")}
     pretrain_router(
-        RouterSettings.model_validate(settings), clusters=root / "1", router=root / "router", **inputs, **with_files
+        RouterSettings.model_validate(settings),
+        clusters=root / "clusters-1",
+        router=root / "router",
+        **inputs,
+        **with_files,
     )
     return root
 
@@ -60,14 +54,14 @@ def distilled(folder: Path, out: Path, settings: dict[str, Any]) -> Path:
     inputs = {name: folder / name for name in ("dataset", "logits")}
     made = StudentSettings.model_validate({"width": 16, **settings})
     named = files(out.with_name(f"{out.name}-files"))
-    distill_student(made, teacher=None, clusters=folder / "1", student=out, **inputs, **named)
+    distill_student(made, teacher=None, clusters=folder / "clusters-1", student=out, **inputs, **named)
     return out
 
 
-def jointly(folder: Path, out: Path, clusters: str = "1", **settings: Any) -> Path:
+def jointly(folder: Path, out: Path, **settings: Any) -> Path:
     inputs = {name: folder / name for name in ("dataset", "student", "router", "logits")}
     made = Settings.model_validate({**ANSWERS, **settings})
-    train_jointly(made, clusters=folder / clusters, mixture=out / "mixture", **inputs, **files(out))
+    train_jointly(made, clusters=folder / "clusters-1", mixture=out / "mixture", **inputs, **files(out))
     return out / "mixture"
 
 

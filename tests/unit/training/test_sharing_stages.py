@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from moist.data import clusters as class_clusters
-from moist.data import dataset as image_dataset
-from moist.data import logits as stored_logits
 from moist.errors import InputError
 from moist.models.cost import cost, macs
 from moist.models.mixture import Mixture
@@ -19,7 +15,7 @@ from moist.stages.evaluate.measure import load_candidates, measure_rows
 from moist.stages.train_jointly.program import train_jointly
 from moist.stages.train_jointly.settings import Settings
 from moist.training.record import read_steps
-from tiny import tiny_dataset
+from tiny import save_inputs, tiny_dataset
 
 EPOCHS = 2
 
@@ -28,12 +24,7 @@ EPOCHS = 2
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set, clusters, logits and a student, as the earlier stages leave them."""
     root: Path = tmp_path_factory.mktemp("inputs")
-    data = tiny_dataset()
-    image_dataset.save(data, root / "dataset")
-    values = np.random.default_rng(0).normal(size=(2, len(data.train), 4)).astype(np.float32)
-    stored_logits.save(root / "logits", values, data.train.labels, data.classes, view_seed=0)
-    means = np.array([[9.0, 8, 0, 0], [8, 9, 0, 0], [0, 0, 9, 8], [0, 0, 8, 9]])
-    class_clusters.save(root / "clusters", class_clusters.cluster(means, k=2, max_k=2, seed=0), data.classes)
+    save_inputs(root)
     for name, spec in {
         "student": NetworkSpec(architecture="student", shape=(8, 8, 1), outputs=4, width=16),
         "teacher": NetworkSpec(architecture="student", shape=(8, 8, 1), outputs=4, width=64),
@@ -46,7 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def jointly(folder: Path, out: Path, settings: Settings) -> Path:
     out.mkdir(parents=True)
     (out / "metrics").mkdir()
-    inputs = {name: folder / name for name in ("dataset", "student", "clusters", "logits")}
+    inputs = {name: folder / name for name in ("dataset", "student", "logits")}
+    inputs["clusters"] = folder / "clusters-2"
     train_jointly(
         settings, router=None, mixture=out / "mixture", metrics=out / "metrics", curves=out / "curves.html", **inputs
     )
@@ -96,7 +88,7 @@ def test_its_controls_get_all_that_it_costs(folder: Path, tmp_path: Path, contro
         dataset=folder / "dataset",
         logits=folder / "logits",
         teacher=None,
-        clusters=folder / "clusters",
+        clusters=folder / "clusters-2",
         student=tmp_path / "student",
         metrics=tmp_path / "metrics",
         curves=tmp_path / "curves.html",
