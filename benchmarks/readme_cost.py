@@ -9,6 +9,8 @@ from moist.reports.cost_plot import CostPoint, cost_plot, published
 DATASET = "cifar10"
 ASKING = ", asking the teacher"
 """In the names of rows that are cascades, which the plot leaves out: each is a point of many on a line."""
+UNFINISHED = ("smoke", "quick")
+"""Presets that stop long before accuracies do: their rows would only stretch the scale."""
 ROLES = {
     "teacher": "teacher",
     "student": "student",
@@ -30,6 +32,8 @@ def _points(path: Path) -> list[CostPoint]:
     """The rows of a result of run_table.py on CIFAR-10, or of best.py on it; none of another."""
     result: dict[str, Any] = json.loads(path.read_text())
     if result.get("dataset") == DATASET and "table" in result:
+        if result["preset"] in UNFINISHED:
+            return []
         roles = {row["key"]: row["role"] for row in result["runs"][0]["rows"]}
         return [
             CostPoint(f"{row['label']} ({result['preset']})", roles[key], row["macs"]["mean"], row["accuracy"]["mean"],
@@ -40,11 +44,9 @@ def _points(path: Path) -> list[CostPoint]:
         found, epochs = result["results"], result["settings"]["epochs"]
         return [CostPoint(f"Teacher (resnet18), {epochs} epochs", "teacher", found["macs"], found["accuracy"])]
     if path.stem.startswith("best-") and DATASET in path.stem:
-        settings, kind = result["settings"], path.stem.removeprefix(f"best-{DATASET}-")
-        if "learning_rate" in settings:
-            kind = f"{settings['student_epochs']} epochs at {settings['learning_rate']:g}"
+        kind = path.stem.removeprefix(f"best-{DATASET}").removeprefix("-")
         return [
-            CostPoint(f"{name} ({kind})", _role(name), 1e6 * row["mmac"], row["accuracy"]["mean"],
+            CostPoint(f"{name} ({kind})" if kind else name, _role(name), 1e6 * row["mmac"], row["accuracy"]["mean"],
                       row["accuracy"]["std"])
             for name, row in result["results"]["rows"].items() if ASKING not in name
         ]  # fmt: skip

@@ -3,9 +3,10 @@
 KEPT is the folder that benchmarks/best.py was given as --keep: a folder a seed. For the student, the controls, the
 paper's mixture and `second opinion`: how many held-out images each puts into another group than their own, and how many
 into another class of their own group; its accuracy on training images in a view it learned from, and in one it never
-saw. The paper's mixture also if told the group. Then, by the share of the images on which a second opinion is asked:
-the accuracy of `second opinion`, and that of the control with its training budget, if that looks again at the mirrored
-image instead. Written to benchmarks/results/routing-NAME.json.
+saw. The paper's mixture also if told the group; the conceptual router's told, and routed by the student's answer. Then,
+by the share of the images on which a second opinion is asked: the accuracy of `second opinion`, and that of the control
+with its training budget, if that looks again at the mirrored image instead. Written to
+benchmarks/results/routing-NAME.json.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from moist.training.images import Images
 from moist.training.targets import load_targets
 from torch import Tensor, nn
 
-PAPER, SECOND = "paper, CNN router", "second opinion"
+PAPER, ORACLE, SECOND = "paper, CNN router", "100% router, k=4", "second opinion"
 ROWS = ("student", f"same budget as {SECOND}", f"same cost as {SECOND}", PAPER, SECOND)
 GROUPS = "clusters 3"
 TRAINING_IMAGES = 10_000
@@ -88,6 +89,9 @@ def main() -> None:
         )
         rows = {name: splits.row(whole(model)) for name, model in models.items()}
         rows[f"{PAPER}, told the group"] = splits.row(told(models[PAPER]))
+        oracle = load_model(folder / paths[ORACLE]).eval()
+        rows[ORACLE] = splits.row(told(oracle))
+        rows[f"{ORACLE}, routed by the student"] = splits.row(routed(oracle, models["student"]))
         macs = {name: cost(models[name], data.shape) for name in (ROWS[1], SECOND)}
         curves = {
             SECOND: second_look(
@@ -136,6 +140,12 @@ def told(mixture: nn.Module) -> Answer:
     """As if the router were always right."""
     assert isinstance(mixture, Mixture)
     return lambda images, labels: mixture.forward_to(images, mixture.student_of_class[labels])
+
+
+def routed(mixture: nn.Module, student: nn.Module) -> Answer:
+    """As if the single student were the router: to where the class is that it names."""
+    assert isinstance(mixture, Mixture)
+    return lambda images, _: mixture.forward_to(images, mixture.student_of_class[student(images).argmax(1)])
 
 
 def both_opinions(mixture: nn.Module, images: Images) -> tuple[Tensor, Tensor]:
