@@ -71,7 +71,7 @@ PRESETS: dict[str, dict[str, Arguments]] = {
             "validation_fraction": 0.0,
         },
     },
-    # What beats its controls (docs/winning.md): the router is a student that answers itself, and one that was distilled
+    # The best mixture found (docs/winning.md): the router is a student that answers itself, and one that was distilled
     # apart from it gives a second opinion on the images of which it is least sure.
     "best": {
         "other": {
