@@ -156,12 +156,11 @@ def both_opinions(mixture: nn.Module, images: Images) -> tuple[Tensor, Tensor]:
     return over(whole(mixture.router.student), images), over(whole(mixture.students[0]), images)
 
 
-@torch.no_grad()
 def over(answer: Answer, images: Images, view: int = 0, count: int | None = None) -> Tensor:
     """Logits (count, classes) of the first images, or all, as one view shows them."""
-    indices = torch.arange(count or len(images))
-    batches = torch.tensor_split(indices, max(1, len(indices) // 500))
-    return torch.cat([answer(images.view(batch, view), images.labels[batch]) for batch in batches])
+    return evaluation.predict_indexed(
+        lambda batch, indices: answer(batch, images.labels[indices]), images, "fp32", view, count=count
+    )
 
 
 def _over_seeds(values: list[float]) -> dict[str, Any]:

@@ -51,22 +51,22 @@ def accuracy_against_cost(results: Results, name: str) -> str:
 
 def cascade_curves(results: Results, name: str) -> str:
     """Accuracy in percent against mean multiply-adds per image where more and more images are asked of the teacher."""
-    return _curves({row_label(row): (row, row.cascade) for row in ordered_rows(results) if row.cascade}, name)
+    return _curves([(row, row.cascade) for row in ordered_rows(results) if row.cascade], name)
 
 
 def second_looks(results: Results, name: str) -> str:
     """The same where single students look again at more and more images; mixtures are points beside them."""
     rows = [row for row in ordered_rows(results) if not row.swept and (row.second_look or row.role == "mixture")]
-    here = {row.key: [CascadePoint(share=0, accuracy=row.accuracy, macs=row.macs)] for row in rows}
-    return _curves({row_label(row): (row, row.second_look or here[row.key]) for row in rows}, name)
+    here = [[CascadePoint(share=0, accuracy=row.accuracy, macs=row.macs)] for row in rows]
+    return _curves([(row, row.second_look or point) for row, point in zip(rows, here, strict=True)], name)
 
 
-def _curves(rows: dict[str, tuple[Row, list[CascadePoint]]], name: str) -> str:
+def _curves(rows: list[tuple[Row, list[CascadePoint]]], name: str) -> str:
     legend_height = 17.0 * len(rows) + 8
     with style(name):
         figure = new_figure(400, legend_height + 260)
         axes = axes_at(figure, 46, legend_height, 340, 216)
-        for index, (label, (row, points)) in enumerate(rows.items()):
+        for index, (row, points) in enumerate(rows):
             axes.plot(
                 [point.macs / 1e6 for point in points],
                 [100 * point.accuracy for point in points],
@@ -74,7 +74,7 @@ def _curves(rows: dict[str, tuple[Row, list[CascadePoint]]], name: str) -> str:
                 linestyle=("-", "--", "-.", ":")[index % 4],
                 marker=ROLE_STYLE[row.role][0],
                 markersize=4,
-                label=shortened(label, 50),
+                label=shortened(row_label(row), 50),
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

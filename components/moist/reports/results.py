@@ -73,7 +73,7 @@ class Row(_Frozen):
     second_look: list[CascadePoint] = Field(
         default=[],
         description="by growing share: a single student that averages in its answer to the mirrored image; empty for "
-        "other models, and for images that training does not mirror",
+        "other models, those of a sweep, and images that training does not mirror",
     )
     width: int | None = Field(default=None, description="units of the students' hidden layer; None for a teacher")
     router_size: int | None = Field(default=None, description="a linear router's first hidden layer")

@@ -31,11 +31,12 @@ def predict_indexed(
     precision: Precision = "auto",
     view: int = 0,
     batch_size: int = BATCH,
+    count: int | None = None,
 ) -> Tensor:
-    """As `predict`, for a model that is also told which images it sees: int64 (B,)."""
-    outputs = []
-    for start in range(0, len(images), batch_size):
-        indices = torch.arange(start, min(start + batch_size, len(images)), device=images.device)
+    """As `predict`, for a model that is also told which images it sees: int64 (B,); of the first `count` images."""
+    outputs, last = [], len(images) if count is None else count
+    for start in range(0, last, batch_size):
+        indices = torch.arange(start, min(start + batch_size, last), device=images.device)
         with autocast(images.device, precision):
             outputs.append(model(channels_last(images.view(indices, view)), indices).float().cpu())
     return torch.cat(outputs)

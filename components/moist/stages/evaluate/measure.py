@@ -111,12 +111,12 @@ def measure_rows(
     right = {key: values.argmax(1) == labels for key, values in logits.items()}
     teacher = next((row for row in rows.values() if row.role == "teacher"), None)
     complete = []
-    single = {item.key: item.model for item in candidates if item.role in ("student", "control")}
+    models = {item.key: item.model for item in candidates}
     for key, row in rows.items():
         points: list[Point] = []
         again: list[Point] = []
-        if key in single and data.augmentation.flip:
-            mirrored = evaluation.predict(_Mirrored(single[key]), images, precision, batch_size=batch_size)
+        if row.role in ("student", "control") and not row.swept and data.augmentation.flip:
+            mirrored = evaluation.predict(_mirrored(models[key]), images, precision, batch_size=batch_size)
             again = second_look(logits[key], mirrored, labels, row.macs)
         if teacher is not None and row.role not in ("teacher", "upper bound"):
             points = cascade(logits[key], logits[teacher.key], labels, row.macs, teacher.macs)
@@ -129,14 +129,9 @@ def measure_rows(
     return complete
 
 
-@dataclass(frozen=True)
-class _Mirrored:
-    """A model shown its images the other way round."""
-
-    model: nn.Module
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.model(images.flip(3))  # type: ignore[no-any-return]
+def _mirrored(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The model, shown its images the other way round."""
+    return lambda images: model(images.flip(3))
 
 
 def _right_alone(key: str, right: dict[str, Tensor]) -> dict[str, int]:
