@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from moist.errors import StoreError
 from moist.runtime.store import ENDPOINT_VARIABLES, store_is_configured
@@ -22,9 +24,17 @@ from moist.runtime.store import ENDPOINT_VARIABLES, store_is_configured
 BUCKET = "moist"
 START_SECONDS = 60.0
 LOCK_SECONDS = 5.0
+STARTS = 3
+PORTS = range(10_000, 32_768)
+"""Those that Linux and macOS do not give to outgoing connections: the server makes some before all its ports are bound,
+and ended now and then because one of them had taken a port that it was told to use."""
 PR_SET_PDEATHSIG = 1
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SERVICES = ("master", "volume", "filer", "s3", "admin")
+
+
+class _EndedError(StoreError):
+    """The server ended while it started."""
 
 
 @contextmanager
@@ -44,47 +54,68 @@ def store(root: Path, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
-    data = root / "data"
-    data.mkdir(parents=True, exist_ok=True)
+    (root / "data").mkdir(parents=True, exist_ok=True)
     with _stopped_by_sigterm(), _lock(root / "lock") as lock, (root / "server.log").open("wb") as log:
         credentials = _credentials(root / "credentials.json")
-        ports = _free_ports(host, 2 * len(SERVICES))
-        flags = [f"-{name}.port={ports[i]}" for i, name in enumerate(SERVICES)]
-        flags += [f"-{name}.port.grpc={ports[len(SERVICES) + i]}" for i, name in enumerate(SERVICES)]
-        server = subprocess.Popen(
-            [
-                _weed(),
-                "mini",
-                f"-dir={data}",
-                f"-ip={host}",
-                f"-ip.bind={host}",
-                "-webdav=false",
-                "-admin.ui=false",
-                "-master.telemetry=false",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-                "-volume.preStopSeconds=0",  # for other servers to notice, and there are none
-                *flags,
-            ],
-            env={**os.environ, **credentials},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the run; the store stops after it
-            pass_fds=[lock],  # so that nobody else uses the data while this server lives, whatever ends the run
-            preexec_fn=_die_with_parent,
-        )
-        environment = {ENDPOINT_VARIABLES[0]: f"http://{host}:{ports[SERVICES.index('s3')]}", **credentials}
-        try:
-            _wait(server, host, ports[SERVICES.index("s3")], root / "server.log")
-            yield environment
-        finally:
-            server.terminate()
+        for left in reversed(range(STARTS)):
             try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+                server, endpoint = _start(root, host, {**os.environ, **credentials}, lock, log)
+                break
+            except _EndedError:  # Somebody may have taken one of its ports: it gets others.
+                if not left:
+                    raise
+        try:
+            yield {ENDPOINT_VARIABLES[0]: endpoint, **credentials}
+        finally:
+            _stop(server)
+
+
+def _start(
+    root: Path, host: str, environment: dict[str, str], lock: int, log: IO[bytes]
+) -> tuple[subprocess.Popen[bytes], str]:
+    """The server, ready, and its endpoint."""
+    ports = _free_ports(host, 2 * len(SERVICES))
+    flags = [f"-{name}.port={ports[i]}" for i, name in enumerate(SERVICES)]
+    flags += [f"-{name}.port.grpc={ports[len(SERVICES) + i]}" for i, name in enumerate(SERVICES)]
+    server = subprocess.Popen(
+        [
+            _weed(),
+            "mini",
+            f"-dir={root / 'data'}",
+            f"-ip={host}",
+            f"-ip.bind={host}",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-master.telemetry=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-volume.preStopSeconds=0",  # for other servers to notice, and there are none
+            *flags,
+        ],
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the run; the store stops after it
+        pass_fds=[lock],  # so that nobody else uses the data while this server lives, whatever ends the run
+        preexec_fn=_die_with_parent,
+    )
+    port = ports[SERVICES.index("s3")]
+    try:
+        _wait(server, host, port, root / "server.log")
+    except BaseException:
+        _stop(server)
+        raise
+    return server, f"http://{host}:{port}"
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _weed() -> str:
@@ -160,19 +191,32 @@ def _die_with_parent() -> None:
 
 
 def _free_ports(host: str, count: int) -> list[int]:
-    """Ports that are free now; held together while they are drawn, so that no two are the same."""
+    """Ports that are free now; held together while they are drawn, so that no two are the same.
+
+    Raises:
+        StoreError: if the host has too few of them, or is not this machine.
+    """
+    refused: OSError | None = None
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
+        found: list[int] = []
+        for port in random.SystemRandom().sample(PORTS, 50 * count):
+            each = stack.enter_context(socket.socket())
+            try:
+                each.bind((host, port))
+            except OSError as error:
+                refused = error
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise StoreError(f"The embedded object store found no free ports on {host}: {refused}.")
 
 
 def _wait(server: subprocess.Popen[bytes], host: str, port: int, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise StoreError(f"The embedded object store ended with exit code {server.returncode}; see {log}.")
+            raise _EndedError(f"The embedded object store ended with exit code {server.returncode}; see {log}.")
         try:
             with socket.create_connection((host, port), 0.5):
                 return

@@ -15,6 +15,7 @@ from moist.runtime.contract import Metadata, main
 from moist.runtime.training import recipe_of, train
 from moist.stages.train_teacher.settings import STAGE, Settings
 from moist.training import evaluation
+from moist.training.cutout import cutout
 from moist.training.images import Images
 from moist.training.loop import Batch, Outcome
 from moist.training.precision import choose_device, placed
@@ -41,7 +42,7 @@ def train_teacher(
 
     def objective(batch: Batch) -> Outcome:
         # Every epoch has a view of its own, of the same number.
-        output = model(resized(batch.images, size(batch.view)))
+        output = model(resized(cutout(batch.images, settings.cutout), size(batch.view)))
         return Outcome(F.cross_entropy(output, batch.labels), (output.argmax(1) == batch.labels).sum())
 
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)

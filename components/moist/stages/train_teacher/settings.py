@@ -31,6 +31,9 @@ class Settings(TrainingSettings):
             "at three quarters"
         ),
     )
+    cutout: int = Field(
+        0, ge=0, le=1024, description="side, in pixels, of the square hidden in each training image; 0 hides nothing"
+    )
     views: int = Field(
         8, ge=0, le=1000, description="augmented views of the training set whose logits are stored for distillation"
     )
