@@ -13,19 +13,17 @@ from moist.errors import InputError, MoistError
 from moist.models.mixture import Mixture
 from moist.models.routers import ClassRouter, Router
 from moist.serving.choices import (
-    BATCH_SIZE,
-    FIRST_AXIS,
     IMAGES,
+    LAST,
     LOGITS,
-    PLACES,
     ROUTER_ANSWERS,
     ROUTER_LOGITS,
     SENT_TO,
     STUDENT,
     both_choices,
-    constants,
     first_choices,
     merged_answers,
+    no_answers,
     unsure_choices,
     used,
     which_are_used,
@@ -148,25 +146,23 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
     with_second = mixture.second_below > 0 and len(students) > 1 and not mixture.router_answers
     branches = _Branches(_float_batches(dense, common), set(initializers), classes, with_second, mixture.router_answers)
 
-    main = [*common, *constants(classes)]
+    main = [*common, helper.make_node("Constant", [], [LAST], value_int=-1)]
     if mixture.router_answers:
         main += unsure_choices(mixture.second_below)
     elif with_second and isinstance(mixture.router, Router):
         main += both_choices(float(mixture.router.temperature), mixture.second_below)
     else:
         main += first_choices()
-    main += which_are_used(len(students))
-    first_answers = (
-        helper.make_node("Identity", [ROUTER_ANSWERS], [branches.answers(0)])
-        if mixture.router_answers
-        else helper.make_node("ConstantOfShape", [PLACES], [branches.answers(0)])
-    )
-    main.append(first_answers)
+    main += which_are_used(len(students), 2 if with_second else 1)
+    if mixture.router_answers:
+        main.append(helper.make_node("Identity", [ROUTER_ANSWERS], [branches.answers(0)]))
+    else:
+        main += no_answers(len(students), classes, branches.answers(0))
     for number, name in enumerate(students):
         weights = [tensor for key, tensor in initializers.items() if uses[key] == {name}]
         main.append(branches.branch(number, name, [nodes[index] for index in sorted(own[name])], weights))
     answers = branches.answers(len(students))
-    main += merged_answers(answers, classes) if with_second else [helper.make_node("Identity", [answers], [LOGITS])]
+    main += merged_answers(answers) if with_second else [helper.make_node("Identity", [answers], [LOGITS])]
     shared = [tensor for key, tensor in initializers.items() if None in uses[key] or len(uses[key]) > 1]
     router_logits = next(output for output in graph.output if output.name == ROUTER_LOGITS)
     outputs = [
@@ -211,16 +207,13 @@ class _Branches:
                 "mixture, which has no row for each image; this is an error in the export."
             )
         columns, rows, images = f"columns_{number}", f"rows_{number}", f"images_{number}"
-        places = f"places_{number}" if self.with_second else images
         inner = [
             helper.make_node("Constant", [], [which], value_int=number),
             helper.make_node("Equal", [SENT_TO, which], [mask]),
             helper.make_node("NonZero", [mask], [columns]),
             helper.make_node("Transpose", [columns], [rows], perm=[1, 0]),
-            helper.make_node("Squeeze", [columns, FIRST_AXIS], [places]),
+            helper.make_node("Gather", [columns, LAST], [images], axis=0),
         ]
-        if self.with_second:  # the second choices of the batch come after its first ones
-            inner.append(helper.make_node("Mod", [places, BATCH_SIZE], [images]))
         share = {name: f"{name}_of_{number}" for name in crossing}
         inner += [helper.make_node("Gather", [name, images], [part], axis=0) for name, part in share.items()]
         for node in body:
@@ -235,8 +228,7 @@ class _Branches:
             both, output = with_own_answer(output, own, number)
             inner += both
         inner.append(helper.make_node("ScatterND", [before, rows, output], [done]))
-        # No name for the number of rows: first and second choices together have more than the batch.
-        shape = [None, self.classes]
+        shape = [2, "batch", self.classes] if self.with_second else ["batch", self.classes]
         info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in (done, skipped)}
         runs = helper.make_graph(inner, f"student_{number}", [], [info[done]], weights)
         rests = helper.make_graph(
