@@ -3,14 +3,14 @@
 from typing import Any
 
 from moist.reports.mode_tables import claims_table, markdown
-from moist.reports.sweep import SweepComparison
+from moist.reports.sweep import SweepComparison, claims_of
 from moist.reports.sweep_tables import TITLES, caveat, differences, line_table, reference_table, why
 
 
 def claims(result: dict[str, Any]) -> str:
     """What the paper says of its sweeps, what was found, and whether that holds."""
     comparison = SweepComparison.model_validate(result["sweep"])
-    return f"{markdown(claims_table(comparison.claims))}\n\n{_note(result, comparison)}"
+    return f"{markdown(claims_table(claims_of(comparison)))}\n\n{_note(result, comparison)}"
 
 
 def points(result: dict[str, Any]) -> str:

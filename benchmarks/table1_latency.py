@@ -1,7 +1,8 @@
-"""python benchmarks/table1_latency.py KEPT: warm latencies of Table I's networks, all in turn in one process.
+"""python benchmarks/table1_latency.py DATASET KEPT: warm latencies of Table I's networks, all in turn in one process.
 
-KEPT is a seed's folder in what benchmarks/best.py was given as --keep. The teacher is an untrained ResNet-18: latency
-does not depend on what weights are worth. float32, on random images; written to benchmarks/results/table1-latency.json.
+DATASET is the artifact that they learned from, whose held-out images they answer; KEPT is a seed's folder in what
+benchmarks/best.py was given as --keep. The teacher is an untrained ResNet-18: latency does not depend on what weights
+are worth. float32; written to benchmarks/results/table1-latency.json.
 """
 
 import argparse
@@ -12,11 +13,14 @@ from pathlib import Path
 import torch
 from best import INDEX
 from mode_record import write
+from moist.data.dataset import load as load_dataset
 from moist.models import latency
 from moist.models.mixture import Mixture
 from moist.models.specification import NetworkSpec, build
 from moist.models.storage import load_model
-from moist.training.precision import channels_last
+from moist.stages.evaluate.measure import LATENCY_BATCHES, latency_batches
+from moist.training.images import Images
+from moist.training.precision import placed
 from torch import Tensor, nn
 
 ROWS = (
@@ -30,30 +34,32 @@ ROWS = (
     "second opinion",
 )
 """Of benchmarks/best.py."""
-SHAPE, CLASSES, BATCHES = (32, 32, 3), 10, (1, 64)
 
 
 def main() -> None:
     """Time all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", type=Path)
     parser.add_argument("kept", type=Path)
     parser.add_argument("--seconds", type=float, default=20, help="of timing for each batch size")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    height, width, channels = SHAPE
-    noise = torch.Generator().manual_seed(0)
-    batches = {size: channels_last(torch.randn(size, channels, height, width, generator=noise)) for size in BATCHES}
+    data, device = load_dataset(options.dataset), torch.device("cpu")
+    images = Images(data, data.test, device)
+    batches = {size: latency_batches(images, size) for size in LATENCY_BATCHES}
     folders = json.loads((options.kept / INDEX).read_text())
     models: dict[str, latency.Model] = {
-        "teacher": build(NetworkSpec(architecture="resnet18", shape=SHAPE, outputs=CLASSES)).eval(),
-        **{name: _served(load_model(options.kept / folders[name]).eval()) for name in ROWS},
+        "teacher": placed(
+            build(NetworkSpec(architecture="resnet18", shape=data.shape, outputs=len(data.classes))), device
+        ).eval(),
+        **{name: _served(placed(load_model(options.kept / folders[name]), device).eval()) for name in ROWS},
     }
     found = latency.measure(models, batches, options.seconds)
     for name, timings in found.items():
         print(f"{name}: {', '.join(f'{timing.median_ms:.2f} ms at {timing.batch_size}' for timing in timings)}")
     results = {name: [asdict(timing) for timing in timings] for name, timings in found.items()}
-    print(write("table1-latency", results, {"seconds": options.seconds, "shape": SHAPE}))
+    print(write("table1-latency", results, {"seconds": options.seconds, "shape": data.shape, "data": data.name}))
 
 
 def _served(model: nn.Module) -> latency.Model:

@@ -16,6 +16,7 @@ from conftest import run_command, run_program
         (["--router-answers", "true", "--second-share", "0.3"], "it needs --router class"),
         (["--router-answers", "true", "--router", "class"], "it needs a second_share above 0"),
         (["--preset", "best", "--shared-layers", "1"], "it needs a class router"),
+        (["--routing", "hard", "--shared-layers", "2"], "nothing trains the router of shared layers"),
         (["--temperature", "0"], "is not allowed: input should be greater than 0"),
         (["--routing", "random"], "'soft', 'hard' or 'oracle'"),
         (["--teacher", "vgg"], "'resnet18' or 'small_resnet'"),

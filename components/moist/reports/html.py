@@ -209,7 +209,7 @@ def _inference_table(results: Results) -> Table:
         [fixed(value, 1) for value in claimed],
     ]
     headings = [
-        "model", "router", "network that answers", "together", "x fewer", "as the paper counts", "x fewer so counted",
+        "model", "router", "students or network", "together", "x fewer", "as the paper counts", "x fewer so counted",
     ]  # fmt: skip
     return Table(headings, list(zip(*columns, strict=True)), _marks(results))
 

@@ -68,7 +68,9 @@ class Row(_Frozen):
     latency: list[Latency]
     confusion: list[list[int]] = Field(description="(classes, classes): rows true class, columns predicted")
     reliability: Reliability
-    routing: Routing | None = None
+    routing: Routing | None = Field(
+        default=None, description="None for single models, and for a mixture whose router answers most images itself"
+    )
     cascade: list[CascadePoint] = Field(default=[], description="by growing share; empty for teacher and oracle")
     second_look: list[CascadePoint] = Field(
         default=[],

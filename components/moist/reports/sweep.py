@@ -136,7 +136,7 @@ def compare_results(results: Sequence[Results], margin: float) -> SweepCompariso
             if entry.get("name") in ("dataset", "teacher", "student", "mixture")
         },
     )
-    return comparison.model_copy(update={"claims": _claims(comparison)})
+    return comparison.model_copy(update={"claims": claims_of(comparison)})
 
 
 def _points(results: Sequence[Results]) -> list[Point]:
@@ -212,7 +212,8 @@ def _lines(found: Sequence[Point], middle: Point) -> list[Line]:
     return [Line(along=name, points=members) for name, members in along.items() if len(members) > 1]
 
 
-def _claims(comparison: SweepComparison) -> list[Claim]:
+def claims_of(comparison: SweepComparison) -> list[Claim]:
+    """Each claim of the paper that a sweep's lines say something of, judged by them."""
     judges: dict[Along, Callable[[SweepComparison, Sequence[Point]], list[Claim]]] = {
         "k": _k_claims,
         "width": _width_claims,
@@ -300,14 +301,17 @@ def _router_claims(comparison: SweepComparison, line: Sequence[Point]) -> list[C
     chosen = next((point for point in line if point.router == "cnn"), None)
     if chosen is None:
         return []
+    # The table has the paper's linear router; the claim is against the best one of any size.
+    sizes = [point for line in comparison.lines if line.along == "router_size" for point in line.points]
+    rivals = {point.key: point for point in [*line, *sizes] if point is not chosen}
     return [
         _is_best(
             "The CNN is the most accurate router (Table I)",
             chosen,
-            [point for point in line if point is not chosen],
+            list(rivals.values()),
             lambda point: point.accuracy.values,
             lambda gap: f"{points(gap)} points",
-            lambda point: f"the {point.router} router",
+            lambda point: f"the {point.router} router" + (f" of {point.router_size}" if point.router_size else ""),
         )
     ]
 
@@ -318,12 +322,14 @@ def _size_claims(comparison: SweepComparison, line: Sequence[Point]) -> list[Cla
         float(np.polyfit(doublings, [point.accuracy.values[seed] for point in line], 1)[0])
         for seed in range(len(comparison.seeds))
     ]
-    slope = Paired.of(slopes, [0.0] * len(slopes))
+    # From the smallest to the largest along the fitted line: each doubling alone may well be within the margin.
+    rises = [slope * (doublings[-1] - doublings[0]) for slope in slopes]
+    rise = Paired.of(rises, [0.0] * len(rises))
     return [
         Claim(
             claim="The size of the linear router does not matter (section V.D)",
-            here=f"{points(slope)} points for each doubling, sizes {line[0].router_size} to {line[-1].router_size}",
-            verdict=_nothing(slope, comparison.margin),
+            here=f"{points(rise)} points from size {line[0].router_size} to {line[-1].router_size}",
+            verdict=_nothing(rise, comparison.margin),
         )
     ]
 

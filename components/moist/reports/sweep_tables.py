@@ -73,8 +73,8 @@ def why(comparison: SweepComparison, line: Line) -> list[str]:
         return [
             "Whatever k is, one student answers, so the cost hardly depends on it in either convention; the paper’s "
             f"leaves the router out, here {_share(comparison.middle)} of all multiply-adds, and divides by 64.",
-            f"The router has more to tell apart: it is right on {_percent(first.r)} of the images at k = {first.k} and "
-            f"on {_percent(last.r)} at k = {last.k}; a student that is sent another’s image mostly errs.",
+            f"The router is right on {_percent(first.r)} of the images at k = {first.k} and on {_percent(last.r)} at "
+            f"k = {last.k}.",
             "The paper prints no accuracies for this figure, and its latencies are of one operation-counting trace, "
             "cold for some rows and warm for others.",
         ]
@@ -146,7 +146,9 @@ def caveat(comparison: SweepComparison) -> str:
         if many
         else "One seed settles nothing; give several for spreads and intervals."
     )
-    return f"{comparison.data.test:,} held-out images, seed{'s' if many else ''} {seeds}. {spreads}"
+    one = 100 / comparison.data.test
+    images = f"{comparison.data.test:,} held-out images (one is {one:.2f} points)"
+    return f"{images}, seed{'s' if many else ''} {seeds}. {spreads}"
 
 
 def _printed(point: Point, along: Along) -> tuple[str, str]:

@@ -7,6 +7,9 @@ import numpy as np
 from moist.reports.labels import CONTROLS, row_label
 from moist.reports.results import Results, Row
 
+CONTROLLED = "mixture"
+"""The key of the mixture for which a run's controls are made, that of its first router."""
+
 
 def verdicts(results: Results) -> list[str]:
     """One sentence a mixture: whether it beat each control, and by how many points of accuracy."""
@@ -22,7 +25,7 @@ def caveat(results: Results) -> str:
     how = "over the images that only one of the two models got right" if paired else "the two taken as independent"
     return (
         f"One seed and {results.data.test:,} held-out images: ± is the standard error of a difference, {how}. The "
-        "spread over seeds comes on top, and a difference below twice its error settles nothing."
+        "spread over seeds comes on top. A model that beat another is above it by more than twice that error."
     )
 
 
@@ -33,14 +36,16 @@ def standard_error(accuracy: float, images: int) -> float:
 
 def _verdict(mixture: Row, results: Results) -> str:
     subject = f"{row_label(mixture)} ({mixture.accuracy:.2%})".replace("%", " %")
+    if mixture.key != CONTROLLED:
+        first = next((row_label(row) for row in results.rows if row.key == CONTROLLED), "the first mixture")
+        return f"{subject} has no controls of its own: this run's have the budget and the cost of {first}."
     controls = [row for row in results.rows if row.role == "control"]
     if not controls:
         return f"{subject} was not compared with any control, so this run does not show what the mixture buys."
     points = [round(100 * (mixture.accuracy - control.accuracy), 2) for control in controls]
-    parts = [
-        _difference(gap, mixture, control, results.data.test) for gap, control in zip(points, controls, strict=True)
-    ]
-    beaten = sum(gap > 0 for gap in points)
+    errors = [100 * _error(mixture, control, results.data.test) for control in controls]
+    parts = list(map(_difference, points, errors, controls))
+    beaten = sum(gap > 2 * error for gap, error in zip(points, errors, strict=True))
     sentence = f"{subject} {_outcome(beaten, len(controls))}: it is {' and '.join(parts)}."
     sentence += "".join(_looking_again(mixture, control) for control in controls if control.key == "same_budget")
     missing = [name for key, name in CONTROLS.items() if key not in {row.key for row in controls}]
@@ -68,12 +73,11 @@ def _outcome(beaten: int, controls: int) -> str:
     return f"beat {beaten} of its {controls} controls"
 
 
-def _difference(points: float, mixture: Row, control: Row, images: int) -> str:
+def _difference(points: float, error: float, control: Row) -> str:
     name = CONTROLS.get(control.key, f"the control “{row_label(control)}”")
     against = f"{name} ({100 * control.accuracy:.2f} %)"
     if points == 0:
         return f"level with {against}"
-    error = 100 * _error(mixture, control, images)
     return f"{abs(points):.2f} ± {error:.2f} points {'above' if points > 0 else 'below'} {against}"
 
 

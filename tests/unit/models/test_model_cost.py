@@ -120,16 +120,25 @@ def test_impossible_target_is_refused() -> None:
         channels_for_macs((8, 8, 1), 10, 16, 10**15)
 
 
-def test_latency_takes_turns_without_gradients() -> None:
-    calls: list[str] = []
+def test_latency_takes_turns_in_changing_order_on_changing_batches_without_gradients() -> None:
+    calls: list[tuple[str, int, float]] = []
 
     def model(key: str) -> Student:
         student = Student((8, 8, 1), 10, width=4)
-        student.register_forward_hook(lambda _module, _images, logits: calls.append(f"{key}{logits.requires_grad}"))
+
+        def seen(_module: nn.Module, images: tuple[torch.Tensor], logits: torch.Tensor) -> None:
+            assert not logits.requires_grad
+            calls.append((key, len(images[0]), float(images[0].flatten()[0])))
+
+        student.register_forward_hook(seen)
         return student
 
-    timings = measure({"a": model("a"), "b": model("b")}, {1: torch.rand(1, 1, 8, 8), 3: torch.rand(3, 1, 8, 8)}, 0.0)
-    assert calls == ["aFalse", "bFalse"] * (len(calls) // 2)
+    batches = {1: [torch.full((1, 1, 8, 8), float(number)) for number in range(2)], 3: [torch.rand(3, 1, 8, 8)]}
+    timings = measure({"a": model("a"), "b": model("b")}, batches, 0.0)
+    rounds = [calls[start : start + 2] for start in range(0, len(calls), 2)]
+    assert all({key for key, *_ in pair} == {"a", "b"} and pair[0][1:] == pair[1][1:] for pair in rounds)
+    assert {pair[0][0] for pair in rounds} == {"a", "b"}, "neither is always first"
+    assert {pair[0][2] for pair in rounds if pair[0][1] == 1} == {0.0, 1.0}, "every batch has its turn"
     for rows in timings.values():
         assert [row.batch_size for row in rows] == [1, 3]
         assert all(0 < row.median_ms <= row.p95_ms for row in rows)

@@ -98,10 +98,13 @@ def test_verdict_when_it_loses_wins_one_or_ties() -> None:
     (lost,) = verdicts(example_results())
     assert "beat neither of its controls" in lost
     assert "0.28 ± 0.55 points below the single student with the same training budget" in lost
-    (half,) = verdicts(example_results(mixture=0.82))
+    (half,) = verdicts(example_results(mixture=0.82, same_budget=0.80))
     assert "beat 1 of its 2 controls" in half
-    assert "0.50 ± 0.55 points above" in half
+    assert "2.00 ± 0.55 points above" in half
     assert "0.80 ± 0.54 points below" in half
+    (unsettled,) = verdicts(example_results(mixture=0.82))
+    assert "beat neither of its controls" in unsettled
+    assert "0.50 ± 0.55 points above" in unsettled
     (tie,) = verdicts(example_results(mixture=0.8150, same_cost=0.8150))
     assert "beat neither of its controls" in tie
     assert tie.count("level with") == 2
@@ -119,11 +122,17 @@ def test_verdict_names_what_was_not_measured() -> None:
     assert [line.cells[3] for line in table_lines(alone)] == ["–"], "without a teacher nothing is cheaper than it"
 
 
-def test_every_mixture_gets_its_own_verdict() -> None:
+def test_a_mixture_is_not_held_against_another_ones_controls() -> None:
     results = example_results()
-    other = results.rows[2].model_copy(update={"label": "MoIST, linear router", "accuracy": 0.9})
-    sentences = verdicts(results.model_copy(update={"rows": [*results.rows, other]}))
-    assert [sentence.split(" (")[0] for sentence in sentences] == ["MoIST, CNN router", "MoIST, linear router"]
+    other = results.rows[2].model_copy(
+        update={"key": "mixture_linear", "label": "MoIST, linear router", "accuracy": 0.9}
+    )
+    first, second = verdicts(results.model_copy(update={"rows": [*results.rows, other]}))
+    assert first == verdicts(results)[0]
+    assert second == (
+        "MoIST, linear router (90.00 %) has no controls of its own: this run's have the budget and the cost of MoIST, "
+        "CNN router."
+    )
 
 
 def test_the_error_is_binomial_and_the_caveat_names_one_seed() -> None:

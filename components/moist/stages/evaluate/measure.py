@@ -99,8 +99,7 @@ def measure_rows(
 ) -> list[Row]:
     """Measure all models on the same held-out images; latencies in turn, so that the machine's drift hits all alike."""
     images = Images(data, data.test, device)
-    first = {size: torch.arange(min(size, len(images)), device=device) for size in LATENCY_BATCHES}
-    batches = {size: channels_last(images.view(indices, 0)) for size, indices in first.items()}
+    batches = {size: latency_batches(images, size) for size in LATENCY_BATCHES}
     runners = {item.key: _runner(item, images, precision) for item in candidates}
     timings = latency.measure(runners, batches, latency_seconds)
     rows, logits = {}, {}
@@ -129,6 +128,14 @@ def measure_rows(
     return complete
 
 
+def latency_batches(images: Images, size: int) -> list[Tensor]:
+    """Batches of plain images to time, float (size, channels, height, width): at most 64, of some 512 images in all."""
+    size = min(size, len(images))
+    starts = range(0, len(images) - size + 1, size)[: min(64, max(1, 512 // size))]
+    rows = torch.arange(size, device=images.device)
+    return [channels_last(images.view(rows + start, 0)) for start in starts]
+
+
 def _mirrored(model: nn.Module) -> Callable[[Tensor], Tensor]:
     """The model, shown its images the other way round."""
     return lambda images: model(images.flip(3))
@@ -140,7 +147,10 @@ def _right_alone(key: str, right: dict[str, Tensor]) -> dict[str, int]:
 
 
 def _runner(candidate: Candidate, images: Images, precision: Precision) -> Callable[[Tensor], Tensor]:
-    """A model as it serves: one batch in, logits out. The oracle is told the labels of the first test images."""
+    """A model as it serves: one batch in, logits out.
+
+    The oracle is told the labels of the first test images whatever the batch, which costs what the right ones do.
+    """
     model, device = candidate.model, images.device
     if isinstance(model, Mixture) and model.router is None:
         chosen = model.student_of_class[images.labels]
@@ -199,8 +209,11 @@ def _row(
 
 def _routed(
     candidate: Candidate, mixture: Mixture, images: Images, precision: Precision, batch_size: int
-) -> tuple[Tensor, Routing, float]:
-    """A mixture's logits (N, classes) with sparse routing, how it routed, and on which share a second student ran."""
+) -> tuple[Tensor, Routing | None, float]:
+    """A mixture's logits (N, classes) with sparse routing, how it routed, and on which share a second student ran.
+
+    A router that answers itself sends most images to no student, so that there is no routing to tell of.
+    """
     labels, k = images.labels.cpu(), len(mixture.students)
     own = mixture.student_of_class.cpu()[labels]
     if isinstance(mixture.router, Router):
@@ -212,6 +225,8 @@ def _routed(
             sure = evaluation.predict(mixture.certainty, images, precision, batch_size=batch_size)
             second = float((sure <= mixture.second_below).double().mean())
         logits = evaluation.predict(mixture, images, precision, batch_size=batch_size)
+        if mixture.router_answers:
+            return logits, None, second
     else:
         chosen, certainty, second = own, torch.nn.functional.one_hot(own, k).double(), 0.0
         here = chosen.to(images.device)

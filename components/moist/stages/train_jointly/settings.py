@@ -59,6 +59,13 @@ class Settings(DistillationSettings):
         ),
     )
 
+    @field_validator("shared_layers")
+    @classmethod
+    def _has_a_trained_router(cls, shared_layers: int, info: ValidationInfo) -> int:
+        if shared_layers and info.data.get("routing") == "hard":
+            raise ValueError("with routing=hard nothing trains the router of shared layers; it needs routing=soft")
+        return shared_layers
+
     @field_validator("router_answers")
     @classmethod
     def _fits_the_others(cls, router_answers: bool, info: ValidationInfo) -> bool:
