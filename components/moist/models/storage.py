@@ -98,6 +98,22 @@ def load_description(folder: Path, expect: Role | Literal["mixture"] | None = No
     return description
 
 
+def check_fits(folder: Path, shape: tuple[int, int, int], classes: int | None = None) -> None:
+    """Whether the model in `folder` takes images of `shape` (height, width, channels) and knows that many classes.
+
+    Raises:
+        DamagedArtifactError: it was made for other data; or as `load_description`.
+    """
+    spec = load_description(folder).spec
+    network = spec.student if isinstance(spec, MixtureSpec) else spec
+    if tuple(network.shape) != tuple(shape) or classes not in (None, network.outputs):
+        raise DamagedArtifactError(
+            f"{folder} was made for images of {'x'.join(map(str, network.shape))} and {network.outputs} outputs, the "
+            f"data set has {'x'.join(map(str, shape))}{f' and {classes} classes' if classes else ''}: pass a model "
+            "and a data set that belong together."
+        )
+
+
 def load_model(folder: Path, expect: Role | Literal["mixture"] | None = None) -> nn.Module:
     """The network or mixture saved in `folder`, on the CPU in eval mode; no random number is drawn.
 

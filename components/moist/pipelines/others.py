@@ -1,7 +1,6 @@
 """`pipeline.py run`, `compile` and `submit` with `--pipeline NAME`: the command line of the pipelines besides MoIST."""
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 from kfp import compiler
 
-from moist.errors import MoistError
 from moist.pipelines import mode, sweep
 from moist.runtime.flags import add_arguments, add_home, add_images, add_submit, images_of
 from moist.runtime.kubeflow import Images
@@ -18,7 +16,7 @@ from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.runs import find_artifact
 from moist.runtime.store import Store
 from moist.runtime.submit import Artifacts, Outcome, submit_pipeline
-from moist.runtime.terminal import say, show, shown
+from moist.runtime.terminal import check_yaml, exit_code_of, say, show, shown
 
 Arguments = dict[str, Any]
 
@@ -62,14 +60,7 @@ PIPELINES = {
 def main(name: str, argv: Sequence[str]) -> int:
     """Run a command of the pipeline of this name; returns its exit code. Errors are one sentence on stderr."""
     options = parser_of(name).parse_args(argv)
-    try:
-        return options.command(PIPELINES[name], options) or 0
-    except MoistError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Finished tasks are kept: run the same command again to go on from there.\n")
-        return 130
+    return exit_code_of(lambda: options.command(PIPELINES[name], options))
 
 
 def choice(argv: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -154,6 +145,6 @@ def outcome(pipeline: Pipeline) -> Outcome:
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:
     made = pipeline.make(images_of(options), vars(options))
     arguments = _arguments(pipeline, made, options)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    check_yaml(options.output)
     compiler.Compiler().compile(made, str(options.output), pipeline_parameters=arguments)
     say(f"Wrote {options.output}: preset {options.preset}.")

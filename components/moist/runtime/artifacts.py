@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from moist.errors import DamagedArtifactError, DiskFullError, MoistError
+from moist.errors import DamagedArtifactError, DiskFullError, InputError, MoistError
 
 MANIFEST = "moist.json"
 MAX_MANIFEST_BYTES = 4 << 20
@@ -158,11 +158,29 @@ def verify(folder: Path, name: str, *, kind: str, expected_digest: str | None = 
     return manifest
 
 
+def check_free(final: Path, is_file: bool) -> None:
+    """Whether an artifact may get this name: nothing is there, or an earlier artifact.
+
+    Raises:
+        InputError: somebody's own files are there, or a folder where a file is to be, or the other way round.
+    """
+    if not os.path.lexists(final):
+        return
+    if final.is_dir() == is_file:
+        raise InputError(f"{final} is a {'folder' if is_file else 'file'}; choose another place, or remove it.")
+    if final.is_dir() and not (final / MANIFEST).exists() and any(final.iterdir()):
+        raise InputError(f"{final} is in use: it holds files that are no artifact. Choose another place, or remove it.")
+
+
 def publish(staged: Path, final: Path) -> None:
-    """Give a finished artifact its final name in one step, replacing what an earlier attempt left there.
+    """Give a finished artifact its final name in one step, replacing an earlier artifact that is there.
 
     Both must be on one file system. If it fails, what was there before stays.
+
+    Raises:
+        InputError: as `check_free`.
     """
+    check_free(final, staged.is_file())
     final.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_is_an_error(final):
         if not os.path.lexists(final) or (staged.is_file() and final.is_file()):
@@ -173,8 +191,9 @@ def publish(staged: Path, final: Path) -> None:
             final.replace(old / "was")
             try:
                 staged.replace(final)
-            except OSError:
-                (old / "was").replace(final)
+            except BaseException:
+                if not os.path.lexists(final):
+                    (old / "was").replace(final)
                 raise
         finally:
             shutil.rmtree(old, ignore_errors=True)

@@ -18,6 +18,7 @@ from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentia
 from kfp_server_api.rest import RESTClientObject  # type: ignore[import-untyped]
 
 from moist.errors import InputError, MoistError, StoreError
+from moist.runtime.store import secret_of
 from moist.runtime.terminal import say
 
 HOST, TOKEN, COOKIE = "KF_PIPELINES_ENDPOINT", "KFP_TOKEN", "KFP_COOKIE"
@@ -181,9 +182,9 @@ def connect(
         warnings.simplefilter("ignore", FutureWarning)  # kfp announces on every use which servers it works with
         client = _Client(
             host=address,
-            existing_token=None if token_file else os.environ.get(TOKEN, "").strip() or None,
+            existing_token=None if token_file else secret_of(os.environ, TOKEN),
             credentials=ServiceAccountTokenVolumeCredentials(str(token_file)) if token_file else None,
-            cookies=os.environ.get(COOKIE) or None,
+            cookies=secret_of(os.environ, COOKIE),
             ssl_ca_cert=os.environ.get("SSL_CERT_FILE") or None,
         )
     api = client.healthz.api_client

@@ -1,7 +1,6 @@
 """The pipeline's command line: compile it, run it here or on a cluster, and look at what came out."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 from kfp import compiler
 
-from moist.errors import MoistError
 from moist.pipelines import others
 from moist.presets import PRESETS, ROUTERS
 from moist.runtime import doctor, history, submit
@@ -26,10 +24,9 @@ from moist.runtime.flags import (
 from moist.runtime.local_store import BUCKET
 from moist.runtime.pipeline_spec import arguments_of
 from moist.runtime.run_here import add_run_arguments, finished_run
-from moist.runtime.terminal import say
+from moist.runtime.terminal import check_yaml, exit_code_of, say
 
 PipelineFactory = Callable[..., Any]
-READER_GONE = 141
 
 
 def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> int:
@@ -40,20 +37,7 @@ def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> i
         return others.main(chosen, rest)
     parser = _parser(make_pipeline)
     options = parser.parse_args(given)
-    try:
-        exit_code = options.command(make_pipeline, options)
-        sys.stdout.flush()
-    except MoistError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. Finished tasks are kept: run the same command again to go on from there.\n")
-        return 130
-    except BrokenPipeError:
-        # Whoever read what we print, for example `head`, has left; Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
-    return exit_code or 0
+    return exit_code_of(lambda: options.command(make_pipeline, options))
 
 
 def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
@@ -169,6 +153,6 @@ def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
 def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
     pipeline = make_pipeline(submit.routers_of(options), images_of(options))
     arguments = arguments_of(pipeline, options.preset, vars(options))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
+    check_yaml(options.output)
     compiler.Compiler().compile(pipeline, str(options.output), pipeline_parameters=arguments)
     say(f"Wrote {options.output}: {len(pipeline.pipeline_spec.root.dag.tasks)} tasks, preset {options.preset}.")

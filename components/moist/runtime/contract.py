@@ -28,6 +28,7 @@ from moist.runtime.artifacts import (
     MANIFEST,
     InputRecord,
     Manifest,
+    check_free,
     describe,
     digest_of,
     full_disk_is_an_error,
@@ -155,11 +156,7 @@ def _locations(task: Task, stage: Stage) -> dict[str, str]:
         if root and not is_uri(location):
             location = f"{root.rstrip('/')}/{task.name}/{name}"
         locations[name] = location
-        if _is_uploaded(location, task):
-            Store.from_environment()
-        else:
-            with _writing(name, location):
-                local_path(location).parent.mkdir(parents=True, exist_ok=True)
+        _check_place(name, location, stage.outputs[name].is_file, _is_uploaded(location, task))
     inputs = {ref.location: name for name, references in task.inputs.items() for ref in references}
     taken = {_plain(location): f"input {name}" for location, name in inputs.items()}
     for name, location in locations.items():
@@ -168,6 +165,23 @@ def _locations(task: Task, stage: Stage) -> dict[str, str]:
                 raise InputError(f"Output {name} at {location} would overwrite {what} or mix with it; choose another.")
         taken[_plain(location)] = f"output {name}"
     return locations
+
+
+def _check_place(name: str, location: str, is_file: bool, uploaded: bool) -> None:
+    """Whether an output can be written there, and nothing is lost by it."""
+    final = local_path(location)
+    if not uploaded:
+        with _writing(name, location):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=final.parent):
+                pass
+    try:
+        if uploaded:
+            Store.from_environment().check_free(location, is_file)
+        else:
+            check_free(final, is_file)
+    except InputError as error:
+        raise InputError(f"Output {name}: {error}") from None
 
 
 def _plain(location: str) -> Path:
@@ -302,15 +316,23 @@ def _beside(path: Path, final: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back for the moment in which the outputs get their names."""
+    """Hold SIGINT and SIGTERM back for the moment in which the outputs get their names.
+
+    Not by a signal mask: it would be this thread's, and another thread would take the signal.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda got, _: arrived.append(got)) for number in numbers]
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for got in arrived[:1]:
+            signal.raise_signal(got)
 
 
 def _write_executor_output(

@@ -117,7 +117,7 @@ def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -
         again = rerun_of(pipeline, tasks_to_rerun(pipeline, task, options.downstream), changes, earlier.artifacts)
         defaults = defaults_of(again.pipeline)
         arguments = {name: earlier.arguments.get(name, default) for name, default in defaults.items()}
-        check_arguments(again.pipeline, arguments)
+        check_arguments(again.pipeline, {**earlier.arguments, **arguments})
         check_imports(store, again)
         run_id = new_run_id(name)
         folder = options.home.resolve() / "runs" / run_id

@@ -74,7 +74,7 @@ class LocalRun:
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     children: set[subprocess.Popen[bytes] | ForkedTask] = field(default_factory=set)
-    failure: RunFailedError | None = None
+    failure: MoistError | None = None
     reused: dict[str, dict[str, Any]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     containers: Containers | None = None
@@ -132,7 +132,7 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
         raise
     except Exception as error:
         keep("failed")
-        raise run.failure or error  # noqa: B904 - in a loop, kfp.local only says that something failed
+        raise run.failure or error  # noqa: B904 - the failure is what the error is about
     keep("succeeded")
 
 
@@ -147,6 +147,13 @@ def _task_handler(run: LocalRun) -> type:
         def validate_not_containerized_python_component(self, full_command: list[str]) -> None: ...
 
         def run(self) -> status.Status:
+            try:
+                return self._run_or_reuse()
+            except MoistError as error:
+                run.failure = run.failure or error  # in a loop, kfp.local only says that something failed
+                raise
+
+        def _run_or_reuse(self) -> status.Status:
             executor_input = json.loads(self.full_command[-1])
             output_file = Path(executor_input["outputs"]["outputFile"])
             name, containers = local_task_name(output_file), run.containers
@@ -183,12 +190,11 @@ def _task_handler(run: LocalRun) -> type:
             if exit_code != 0 or not output_file.exists():
                 run.tasks[name] = {"state": "failed", "seconds": seconds, "exit_code": exit_code}
                 # Raised, not returned: kfp.local would try again, but here nothing preempts, so it would fail again.
-                run.failure = run.failure or RunFailedError(
+                raise RunFailedError(
                     f"Task {name} failed with exit code {exit_code}; what it said is above. Finished tasks are kept: "
                     "run the same command again to go on from there.",
                     exit_code if exit_code > 0 else 1,
                 )
-                raise run.failure
             entry = {"run": run.id, "task": name, "output": json.loads(output_file.read_text())}
             run.tasks[name] = {"state": "succeeded", "started": started, "seconds": seconds, **entry}
             run.store.put_bytes(_cache_uri(key), json.dumps(entry).encode())
@@ -227,22 +233,27 @@ def _start(run: LocalRun, command: list[str], environment: dict[str, str]) -> su
 
 
 def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -> int:
-    with _start(run, command, environment) as child:
-        run.children.add(child)
-        try:
-            return child.wait()
-        except BaseException:
-            child.kill()
-            raise
-        finally:
-            run.children.discard(child)
+    child = _start(run, command, environment)
+    run.children.add(child)
+    try:
+        with child:
+            try:
+                return child.wait()
+            except BaseException:
+                # `_stopping` asks it to end; it gets a moment to remove what it began, and no more.
+                last = threading.Timer(2 * GRACE_SECONDS, child.kill)
+                last.daemon = True
+                last.start()
+                raise
+    finally:
+        run.children.discard(child)
 
 
 def _sources(executor_input: dict[str, Any]) -> list[str]:
     """The files and folders of this machine that a task's parameters name."""
     given = executor_input.get("inputs", {}).get("parameterValues", {})
     names = {value for name, value in given.items() if name.endswith(SOURCES) and isinstance(value, str)}
-    return sorted(name for name in names if name and Path(name).exists())
+    return sorted(name for name in names if name and os.path.exists(name))  # noqa: PTH110 - False for what is no path
 
 
 def digests(sources: list[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from moist.errors import InputError
 from moist.presets import preset_arguments
 from moist.runtime.loops import Planned, planned_tasks
 from moist.runtime.stage import Stage, parse_settings
+from moist.runtime.store import refuse_credentials
 from moist.runtime.task import settings_values
 
 READERS: dict[str, Callable[[str], Any]] = {
@@ -88,9 +89,14 @@ def producers_of(pipeline: Any) -> dict[str, set[str]]:
     }
 
 
-def _check_together(stage: Stage, task: Planned, router_answers: bool) -> None:
+def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -> None:
     """What no stage sees before the teacher is trained: settings of one that need a setting of another."""
-    name, value = stage.name, task.values.get
+    name, value, router_answers = stage.name, task.values.get, bool(arguments.get("router_answers"))
+    if name == "train_jointly" and value("second_share") and arguments.get("validation_fraction") == 0:
+        raise InputError(
+            f"Setting second_share={value('second_share')} is not allowed: it needs validation images, and "
+            "validation_fraction is 0."
+        )
     if (
         name == "cluster_logits"
         and value("k") == 1
@@ -107,6 +113,9 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
     Raises:
         InputError: with one sentence for every setting that is not allowed.
     """
+    for value in arguments.values():
+        if isinstance(value, str):
+            refuse_credentials(value)  # before they are on record
     problems: dict[str, None] = {}
     for task in planned_tasks(pipeline, arguments):
         stage = _stage_of(pipeline, task.component)
@@ -114,7 +123,7 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
             continue
         try:
             parse_settings(stage.settings, settings_values(task.values))
-            _check_together(stage, task, bool(arguments.get("router_answers")))
+            _check_together(stage, task, arguments)
         except InputError as error:
             problems[str(error)] = None
     if problems:

@@ -132,6 +132,7 @@ def fetch(store: Store, reference: InputRecord, output: str, folder: Path) -> Pa
 
     Raises:
         DamagedArtifactError: if it is gone, or not what the run wrote; then nothing is left behind.
+        InputError: something else has its name in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".moist-fetch-", dir=folder) as temporary:

@@ -1,5 +1,6 @@
 """The object store: artifacts to and from S3, with retries, through the minio client. Nothing else imports minio."""
 
+import configparser
 import io
 import os
 import re
@@ -36,6 +37,7 @@ TRANSIENT = {
     *("XAmzContentSHA256Mismatch", "BadDigest", "InvalidDigest", "IncompleteBody"),
 }
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+PARTIAL = ".partial"
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 Result = TypeVar("Result")
@@ -51,6 +53,15 @@ def store_is_configured() -> bool:
     return any(os.environ.get(variable) for variable in ENDPOINT_VARIABLES)
 
 
+def refuse_credentials(uri: str) -> None:
+    """Raises InputError, which does not show the URI, if it has a user name or a password in it."""
+    if "@" in uri.partition("://")[2].partition("/")[0]:
+        raise InputError(
+            "A URI must not hold credentials (what stands before an @): set AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY instead."
+        )
+
+
 @dataclass(frozen=True)
 class Location:
     """An object or a prefix in a store: `s3://bucket/key`, or `minio://`, which is only another label for S3."""
@@ -61,6 +72,7 @@ class Location:
     @classmethod
     def parse(cls, uri: str) -> "Location":
         """Raises InputError for anything but `s3://bucket/key` with a plain key."""
+        refuse_credentials(uri)
         parts = urlsplit(uri)
         key = parts.path.strip("/")
         if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
@@ -87,29 +99,37 @@ class Store:
         credentials: Provider | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        wrong = InputError(f"Store endpoint {endpoint!r} must look like https://host:port.")
+        try:
+            parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+            parts.port  # noqa: B018 - raises for what is no port
+        except ValueError:
+            raise (wrong if "@" not in endpoint else InputError("The store's endpoint is no address.")) from None
         if "@" in parts.netloc:  # not shown: what stands before the @ is a secret
             raise InputError(
                 f"The store's endpoint ({parts.hostname}) must not hold credentials: set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY."
             )
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
-            raise InputError(f"Store endpoint {endpoint!r} must look like https://host:port.")
+            raise wrong
         self.endpoint = f"{parts.scheme}://{parts.netloc}"
         self._patience_seconds = patience_seconds
-        self._client = Minio(
-            parts.netloc,
-            secure=parts.scheme == "https",
-            region=region or "us-east-1",
-            credentials=credentials or ChainedProvider(_providers()),
-            # Retries are ours, so that one place decides what may pass and how long to wait.
-            http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=5, read=60),
-                retries=False,
-                cert_reqs="CERT_REQUIRED",
-                ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
-            ),
-        )
+        try:
+            self._client = Minio(
+                parts.netloc,
+                secure=parts.scheme == "https",
+                region=region or "us-east-1",
+                credentials=credentials or ChainedProvider(_providers()),
+                # Retries are ours, so that one place decides what may pass and how long to wait.
+                http_client=urllib3.PoolManager(
+                    timeout=urllib3.Timeout(connect=5, read=60),
+                    retries=False,
+                    cert_reqs="CERT_REQUIRED",
+                    ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+                ),
+            )
+        except ValueError as error:
+            raise InputError(f"Store endpoint {endpoint!r} or AWS_REGION={region!r} cannot be: {error}.") from None
 
     @classmethod
     def from_environment(cls) -> "Store":
@@ -123,11 +143,13 @@ class Store:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Store":
         """As `from_environment`, for variables that are not this process's own."""
-        keys = [environment.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")]
+        names = [f"AWS_{name}" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN")]
+        keys = [secret_of(environment, name) for name in names]
         given = StaticProvider(keys[0], keys[1], keys[2]) if keys[0] and keys[1] else None
         for variable in ENDPOINT_VARIABLES:
             if environment.get(variable):
-                return cls(environment[variable], environment.get("AWS_REGION"), given, _patience(environment))
+                region = (environment.get("AWS_REGION") or "").strip()
+                return cls(environment[variable].strip(), region, given, _patience(environment))
         raise StoreError(
             f"No object store is configured: set {ENDPOINT_VARIABLES[0]} (for example http://seaweedfs:8333), "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -217,23 +239,48 @@ class Store:
             response.close()
             response.release_conn()
 
+    def check_free(self, uri: str, is_file: bool) -> dict[str, int]:
+        """What an upload to this place would replace, as `list` gives it.
+
+        Raises:
+            InputError: that would be a whole bucket, or what is no artifact: objects that somebody else put there.
+            StoreError: the bucket is not there, or refuses the credentials.
+        """
+        where = Location.parse(uri)
+        if not where.key:
+            raise InputError(f"{uri} is a whole bucket: an artifact needs a key in it, such as {where.uri()}NAME.")
+        found = self.list(uri)
+        if found and not is_file and MANIFEST not in found and not self.list(f"{where.uri()}{PARTIAL}"):
+            raise InputError(
+                f"{uri} is in use: it holds {len(found)} objects that are no artifact, such as "
+                f"{_at(where, min(found)).key}. Choose another place, or delete them."
+            )
+        return found
+
     def upload(self, path: Path, uri: str) -> None:
-        """Send a file, or a folder in place of what is under the prefix.
+        """Send a file, or a folder in place of the artifact that is under the prefix.
 
         The manifest leaves first and comes last: without it an artifact does not count as there, so that at no time
-        a part of one, or a mixture of an old and a new one, can be taken for an artifact.
+        a part of one, or a mixture of an old and a new one, can be taken for an artifact. Meanwhile an object beside
+        it, named as the prefix and `PARTIAL`, says that what is there may be replaced.
+
+        Raises:
+            InputError: as `check_free`.
         """
         where = Location.parse(uri)
         if path.is_file():
             self._send(path, where)
             return
+        before = self.check_free(uri, is_file=False)
         files = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
-        before = self.list(uri)
+        begun = Location(where.bucket, f"{where.key}{PARTIAL}")
+        self.put_bytes(begun.uri(), b"")
         for name in sorted(before, key=lambda name: name != MANIFEST):
             if name == MANIFEST or name not in files:
                 self._remove(_at(where, name))
         for name in sorted(files, key=lambda name: (name == MANIFEST, name)):
             self._send(files[name], _at(where, name))
+        self._remove(begun)
 
     def delete(self, uri: str) -> None:
         """Delete an object or everything under a prefix."""
@@ -252,7 +299,14 @@ class Store:
         while True:
             try:
                 return call()
-            except (urllib3.exceptions.HTTPError, OSError, MinioException, ValueError, ParseError) as error:
+            except (
+                urllib3.exceptions.HTTPError,
+                OSError,
+                MinioException,
+                ValueError,
+                ParseError,
+                configparser.Error,
+            ) as error:
                 if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
                     raise  # this machine's disk, not the store
                 now = time.monotonic()
@@ -274,7 +328,14 @@ class Store:
             return StoreError(
                 f"No credentials for the store at {self.endpoint}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
-        reason = str(error.__cause__ or error).split("(Caused by")[0].strip()[:200]
+        if isinstance(error, configparser.Error):  # its words quote the file, so they are not shown
+            return StoreError(
+                f"The file of AWS credentials cannot be read ({type(error).__name__}): correct it, or set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+            )
+        # A ValueError's words may quote a header, which may be a secret.
+        reason = "" if isinstance(error, ValueError) else str(error.__cause__ or error)
+        reason = reason.split("(Caused by")[0].strip()[:200]
         return StoreError(
             f"The store at {self.endpoint} cannot be reached for {what} ({type(error).__name__}: {reason}): is it "
             "running, and is the endpoint right?"
@@ -288,6 +349,18 @@ def _providers() -> list[Provider]:
         # Only then: without a role this provider asks a metadata service that may not answer.
         providers.append(IamAwsProvider())
     return providers
+
+
+def secret_of(environment: Mapping[str, str], name: str) -> str | None:
+    """An environment variable that holds a secret, less the white space around it; None if it is not set or empty.
+
+    Raises:
+        InputError: it has a control character in it; the value is not shown.
+    """
+    value = (environment.get(name) or "").strip()
+    if not value.isprintable():
+        raise InputError(f"{name} has a control character in it, such as a line break: set it again, without.")
+    return value or None
 
 
 def _patience(environment: Mapping[str, str]) -> float:
@@ -323,7 +396,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, S3Error):
         status = error.response.status if error.response is not None else 500
         return status >= 500 or status == 429 or error.code in TRANSIENT
-    return not _lacks_credentials(error)
+    return not (_lacks_credentials(error) or isinstance(error, configparser.Error))
 
 
 def _lacks_credentials(error: Exception) -> bool:

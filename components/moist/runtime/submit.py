@@ -125,7 +125,7 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     again = rerun_of(pipeline, tasks, changes, artifacts_under(store, root))
     given = (config.parameters if config else None) or {}
     arguments = {name: given.get(name, default) for name, default in defaults_of(again.pipeline).items()}
-    check_arguments(again.pipeline, arguments)
+    check_arguments(again.pipeline, {**given, **arguments})
     check_imports(store, again)
     say(f"{', '.join(again.tasks)} again, from {earlier.run_id}")
     submission = _submission(options, pipeline, again.yaml, arguments, TABLE)

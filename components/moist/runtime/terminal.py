@@ -1,10 +1,44 @@
-"""What the commands print: lines of progress on stderr, results on stdout."""
+"""What the commands print: lines of progress on stderr, results on stdout, errors as one sentence."""
 
+import errno
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from moist.errors import DiskFullError, InputError, MoistError
 from moist.reports.labels import printable
+
+READER_GONE = 141
+
+
+def exit_code_of(command: Callable[[], int | None]) -> int:
+    """Run a command; its exit code, 0 for None. Errors are one sentence on stderr."""
+    try:
+        exit_code = command()
+        sys.stdout.flush()
+    except MoistError as error:
+        say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("Interrupted. Finished tasks are kept: run the same command again to go on from there.")
+        return 130
+    except BrokenPipeError:
+        # Whoever read what we print, for example `head`, has left; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"{where}{error.strerror or error}.")
+        return DiskFullError.exit_code if error.errno in (errno.ENOSPC, errno.EDQUOT) else InputError.exit_code
+    return exit_code or 0
+
+
+def check_yaml(path: Path) -> None:
+    """Raises InputError unless a pipeline can be written there: Kubeflow wants the ending .yaml."""
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--output {path} must end in .yaml.")
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def say(line: str) -> None:

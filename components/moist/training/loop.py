@@ -111,7 +111,10 @@ def fit(
         DivergedError: for a loss that is not finite, naming the step and the last good state.
     """
     progress = progress or Silent()
-    count, steps = len(images), math.ceil(len(images) / recipe.batch_size)
+    count = len(images)
+    steps = math.ceil(count / recipe.batch_size)
+    if steps > 1 and count % recipe.batch_size == 1:
+        steps -= 1  # A batch of one image has no spread to normalise by: it joins the batch before it.
     distributed.share_weights(module)
     optimizer = _optimizer(module, recipe)
     history, first_epoch, first_step, sums = History(), 1, 0, torch.zeros(2, dtype=torch.float64)
@@ -121,9 +124,14 @@ def fit(
         history = _restore(state, module, optimizer, images.device)
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
 
+    saved = state is not None
+
     def save(epoch: int, step: int) -> None:
-        if checkpoints and checkpoints.due():
+        nonlocal saved
+        # At the end, too, if training took long enough to be saved at all: what a stage does next may take long.
+        if checkpoints and (checkpoints.due() or (saved and epoch > recipe.epochs)):
             checkpoints.save(_state(module, optimizer, history, epoch, step, sums, images.device))
+            saved = True
 
     for epoch in range(first_epoch, recipe.epochs + 1):
         module.train()
@@ -132,7 +140,7 @@ def fit(
         view = recipe.view(epoch)
         began, seen, pending = time.perf_counter(), 0, []
         for step in range(first_step, steps):
-            whole = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            whole = order[step * recipe.batch_size : (step + 1) * recipe.batch_size if step + 1 < steps else count]
             indices, share = distributed.slice_of(whole)
             batch = Batch(channels_last(images.view(indices, view)), images.labels[indices], indices, view)
             for group in optimizer.param_groups:
@@ -149,7 +157,7 @@ def fit(
             pending.append(torch.stack([outcome.loss.detach().double() * answered, right]))
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
                 sums = sums + _checked(distributed.total(torch.stack(pending)).cpu(), epoch, step, recipe)
-                so_far = min(count, (step + 1) * recipe.batch_size)
+                so_far = (step + 1) * recipe.batch_size if step + 1 < steps else count
                 advanced = so_far - max(seen, first_step * recipe.batch_size)
                 seen, pending = so_far, []
                 progress.advanced(advanced, float(sums[0]) / so_far, float(sums[1]) / so_far)

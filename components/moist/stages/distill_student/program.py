@@ -12,7 +12,7 @@ from moist.errors import InputError
 from moist.models.cost import channels_for_macs, cost, macs, student_macs
 from moist.models.mixture import Mixture
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
-from moist.models.storage import load_model, save_model
+from moist.models.storage import check_fits, load_model, save_model
 from moist.models.student import CHANNELS, feature_shape
 from moist.runtime.contract import Metadata, main
 from moist.runtime.training import recipe_of, train
@@ -43,6 +43,8 @@ def distill_student(
     spec, epochs = network_of(settings, data, groups)
     torch.manual_seed(settings.seed)
     model = placed(build(spec), device)
+    if teacher is not None:
+        check_fits(teacher, data.shape, len(data.classes))
     asked = placed(load_model(teacher, expect="teacher"), device) if teacher else None
     images = Images(data, data.train, device, targets.view_seed)
 

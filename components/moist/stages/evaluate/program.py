@@ -9,6 +9,7 @@ import torch
 from moist.data import clusters as class_clusters
 from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
+from moist.models.storage import check_fits
 from moist.reports.html import html_report
 from moist.reports.results import Clustering, Curve, Data, Results
 from moist.reports.table import markdown_table
@@ -37,6 +38,8 @@ def evaluate(
     data, device = load_dataset(dataset), choose_device()
     found = class_clusters.load(clusters, len(data.classes))
     folders = _by_key(models)
+    for folder in folders.values():
+        check_fits(folder, data.shape, len(data.classes))
     candidates = load_candidates(folders, device)
     rows = measure_rows(candidates, data, device, settings.precision, settings.batch_size, settings.latency_seconds)
     by_key = {row.key: row for row in rows}

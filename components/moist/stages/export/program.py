@@ -10,7 +10,7 @@ from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
 from moist.errors import InputError
 from moist.models.mixture import Mixture
-from moist.models.storage import load_model
+from moist.models.storage import check_fits, load_model
 from moist.runtime import provenance
 from moist.runtime.artifacts import read_manifest, write_json
 from moist.runtime.contract import Metadata, main
@@ -28,6 +28,7 @@ def export(settings: Settings, *, dataset: Path, mixture: Path, model: Path, met
     Always on the CPU: that is where the runtimes run.
     """
     data, network = load_dataset(dataset), load_model(mixture, expect="mixture")
+    check_fits(mixture, data.shape, len(data.classes))
     if not isinstance(network, Mixture):
         raise InputError(f"{mixture} holds no mixture.")
     described = _description(data, network, {"dataset": dataset, "mixture": mixture})

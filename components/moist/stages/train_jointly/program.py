@@ -13,7 +13,7 @@ from moist.models.cost import cost as cost_of
 from moist.models.mixture import Mixture
 from moist.models.routers import Router
 from moist.models.specification import MixtureSpec, NetworkSpec, build, mixture_of, router_spec
-from moist.models.storage import load_description, load_model, save_model
+from moist.models.storage import check_fits, load_description, load_model, save_model
 from moist.runtime.contract import Metadata, main
 from moist.runtime.training import calibrate, recipe_of, train
 from moist.stages.train_jointly.settings import STAGE, Settings
@@ -48,6 +48,9 @@ def train_jointly(
     found = class_clusters.load(clusters, len(data.classes))
     if len(found.clusters) == 1 and not settings.router_answers:
         raise InputError("One cluster leaves a router nothing to choose: use k of at least 2, or router_answers.")
+    if settings.second_share and not len(data.validation):
+        raise InputError(f"second_share={settings.second_share} needs validation images; prepare some, or set it to 0.")
+    check_fits(student, data.shape, len(data.classes))
     targets = load_targets(logits, data, device)
     torch.manual_seed(settings.seed)
     model, spec = _mixture(settings, student, router, found.clusters)
@@ -106,8 +109,6 @@ def _threshold(model: Mixture, held_out: Images, settings: Settings) -> float:
     """The router's probability of its choice that `second_share` of the validation images do not exceed."""
     if settings.second_share == 0:
         return 0.0
-    if not len(held_out):
-        raise InputError(f"second_share={settings.second_share} needs validation images; prepare some, or set it to 0.")
     certainty = evaluation.predict(model.certainty, held_out, settings.precision)
     return float(certainty.quantile(settings.second_share, interpolation="lower"))
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from moist.data import logits as stored_logits
 from moist.data.dataset import load as load_dataset
+from moist.errors import InputError
 from moist.models.cost import macs
 from moist.models.specification import NetworkSpec, build
 from moist.models.storage import save_model
@@ -28,6 +29,8 @@ def train_teacher(
 ) -> Metadata:
     """Train the teacher on augmented views, then let it look once at every view that students will see."""
     data, device = load_dataset(dataset), choose_device()
+    if settings.cutout >= min(data.shape[:2]):
+        raise InputError(f"cutout={settings.cutout} would hide whole images of {data.shape[0]}x{data.shape[1]} pixels.")
     spec = NetworkSpec(architecture=settings.architecture, shape=data.shape, outputs=len(data.classes))
     torch.manual_seed(settings.seed)
     model = placed(build(spec), device)
