@@ -17,6 +17,9 @@ from conftest import run_command, run_program
         (["--router-answers", "true", "--router", "class"], "it needs a second_share above 0"),
         (["--preset", "best", "--shared-layers", "1"], "it needs a class router"),
         (["--routing", "hard", "--shared-layers", "2"], "nothing trains the router of shared layers"),
+        (["--preset", "paper", "--second-share", "0.3"], "it needs validation images, and validation_fraction is 0"),
+        (["--dataset", "cifar10", "--source", "s3://key:secret@bucket/x"], "A URI must not hold credentials"),
+        (["--pipeline", "mode", "--variants", "5"], "variants must be a list, not 5"),
         (["--temperature", "0"], "is not allowed: input should be greater than 0"),
         (["--routing", "random"], "'soft', 'hard' or 'oracle'"),
         (["--teacher", "vgg"], "'resnet18' or 'small_resnet'"),
@@ -36,6 +39,21 @@ def test_every_bad_setting_is_said_at_once(tmp_path: Path) -> None:
     assert done.returncode == 2
     for name in ("epochs=0", "width=0", "seed=-1"):
         assert name in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compile", "--output", "moist.txt"], "--output moist.txt must end in .yaml"),
+        (["compile", "--pipeline", "sweep", "--output", "sweep"], "--output sweep must end in .yaml"),
+        (["compile", "--output", "/dev/null/x.yaml"], "/dev/null: "),
+        (["run", "--preset", "smoke", "--home", "/dev/null"], "/dev/null/"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_sentence(arguments: list[str], said: str) -> None:
+    done = run_command(*arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--teacher-epochs", "many"], ["--no-such-setting", "1"], ["--preset", "huge"]])

@@ -10,7 +10,7 @@ import torch
 from moist.errors import DamagedArtifactError, InputError
 from moist.models.mixture import Mixture
 from moist.models.specification import ARCHITECTURES, MixtureSpec, NetworkSpec, build
-from moist.models.storage import load_description, load_model, save_model
+from moist.models.storage import check_fits, load_description, load_model, save_model
 from safetensors.torch import load_file, save_file
 
 SHAPE = (8, 8, 1)
@@ -79,6 +79,19 @@ def test_other_kind_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path, build(MIXTURE), MIXTURE)
     with pytest.raises(DamagedArtifactError, match="expected a teacher, found a mixture"):
         load_model(tmp_path, expect="teacher")
+
+
+@pytest.mark.parametrize("spec", [STUDENT, MIXTURE])
+def test_a_model_of_other_images_or_classes_is_refused(spec: NetworkSpec | MixtureSpec, tmp_path: Path) -> None:
+    save_model(tmp_path, build(spec), spec)
+    network = spec.student if isinstance(spec, MixtureSpec) else spec
+    height, width, channels = network.shape
+    check_fits(tmp_path, network.shape, network.outputs)
+    check_fits(tmp_path, network.shape)
+    with pytest.raises(DamagedArtifactError, match=f"was made for images of {height}x{width}x{channels} and"):
+        check_fits(tmp_path, (height, width, channels + 1), network.outputs)
+    with pytest.raises(DamagedArtifactError, match=f"and {network.outputs} outputs, the data set has .* 99 classes"):
+        check_fits(tmp_path, network.shape, 99)
 
 
 @pytest.mark.parametrize("extra", [{"loss": float("nan")}, {"path": Path()}])

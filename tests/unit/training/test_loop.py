@@ -1,7 +1,9 @@
 """The training loop: it learns, repeats itself, and stops at a loss that is not finite."""
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -64,3 +66,50 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_last_good_state() -> N
 
     with pytest.raises(DivergedError, match=r"nan at step 2 of epoch 2 .*last good state was the end of epoch 1"):
         fit(model, Images(data, data.train, torch.device("cpu")), objective, RECIPE)
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(32, [32, 33]), (64, [65]), (5, [5] * 13), (33, [33, 32])])
+def test_a_last_image_alone_joins_the_batch_before(batch_size: int, sizes: list[int]) -> None:
+    """Batch norms of 1x1 pixels cannot be trained on one image."""
+    data, seen = tiny_dataset(), []
+    few = data.train[np.arange(65)]
+    model = build(NetworkSpec(architecture="student", shape=(8, 8, 1), outputs=4, width=8))
+    inner = cross_entropy(model)
+
+    def objective(batch: Batch) -> Outcome:
+        seen.append(batch.indices)
+        return inner(batch)
+
+    recipe = dataclasses.replace(RECIPE, epochs=1, batch_size=batch_size)
+    history = fit(model, Images(data, few, torch.device("cpu")), objective, recipe)
+    assert [len(indices) for indices in seen] == sizes
+    assert torch.cat(seen).sort().values.tolist() == list(range(65))
+    assert 0 <= history.series["accuracy"][0] <= 1
+
+
+class Kept:
+    """Checkpoints in memory, due for the first time after some calls."""
+
+    def __init__(self, first_due: int) -> None:
+        self.calls, self.first_due = 0, first_due
+        self.states: list[tuple[int, int]] = []
+
+    def load(self) -> dict[str, Any] | None:
+        return None
+
+    def due(self) -> bool:
+        self.calls += 1
+        return self.calls == self.first_due
+
+    def save(self, state: dict[str, Any]) -> None:
+        self.states.append((state["epoch"], state["step"]))
+
+
+@pytest.mark.parametrize(("first_due", "saved"), [(2, [(3, 0), (5, 0)]), (99, [])])
+def test_a_training_that_was_saved_at_all_is_saved_at_its_end(first_due: int, saved: list[tuple[int, int]]) -> None:
+    data = tiny_dataset()
+    model = build(NetworkSpec(architecture="student", shape=(8, 8, 1), outputs=4, width=8))
+    kept = Kept(first_due)
+    images = Images(data, data.train[np.arange(64)], torch.device("cpu"))
+    fit(model, images, cross_entropy(model), RECIPE, checkpoints=kept)
+    assert kept.states == saved

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from moist.data import dataset as image_dataset
+from moist.errors import InputError
 from moist.models.storage import load_description
 from moist.stages.train_teacher.program import train_teacher
 from moist.stages.train_teacher.settings import Settings
@@ -67,3 +68,8 @@ def test_cutout_changes_what_is_learned_and_not_what_it_costs(tmp_path: Path) ->
     (whole, losses), (hidden, others) = trained(tmp_path / "whole"), trained(tmp_path / "hidden", cutout=3)
     assert whole == hidden
     assert losses != others
+
+
+def test_cutout_that_would_hide_everything_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cutout=8 would hide whole images of 8x8 pixels"):
+        trained(tmp_path / "blank", cutout=8)
