@@ -16,10 +16,14 @@ from moist.runtime.store import Store
 RUN = [sys.executable, str(ROOT / "pipeline.py"), "run", "--preset", "smoke"]
 
 
-@pytest.mark.parametrize("configured", [False, True])
-def test_sigterm_ends_the_run_and_its_record_says_so(configured: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("configured", "number"), [(False, signal.SIGTERM), (True, signal.SIGTERM), (False, signal.SIGINT)]
+)
+def test_a_signal_ends_the_run_and_its_record_says_so(configured: bool, number: signal.Signals, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     with store(tmp_path / "elsewhere") as environment:
-        given = {**clean_environment(), **(environment if configured else {})}
+        given = {**clean_environment(), **(environment if configured else {}), "TMPDIR": str(scratch)}
         process = subprocess.Popen([*RUN, "--home", str(tmp_path)], env=given, stderr=subprocess.PIPE, text=True)
         assert process.stderr
         said = ""
@@ -27,9 +31,10 @@ def test_sigterm_ends_the_run_and_its_record_says_so(configured: bool, tmp_path:
             said += line
             if "[2/" in line:  # a task runs
                 break
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         process.communicate()
-        assert process.returncode == 143, said
+        assert process.returncode == 128 + number, said
+        assert not list(scratch.glob("moist-*")), "the task had time to remove what it worked on"
         if configured:
             (record,) = list_runs(Store.of(environment))
             assert record.state == "interrupted"

@@ -40,6 +40,7 @@ THREADS = {"OMP_WAIT_POLICY": "passive"}
 """Threads that spin while they wait make training up to twelve times slower when something else uses a core."""
 
 GRACE_SECONDS = 2.0
+KILL_SECONDS = 10.0
 SOURCES = ("source", "target")
 """What the names of settings end in that may be paths of this machine."""
 
@@ -241,7 +242,7 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
                 return child.wait()
             except BaseException:
                 # `_stopping` asks it to end; it gets a moment to remove what it began, and no more.
-                last = threading.Timer(2 * GRACE_SECONDS, child.kill)
+                last = threading.Timer(KILL_SECONDS, child.kill)
                 last.daemon = True
                 last.start()
                 raise
