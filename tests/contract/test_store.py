@@ -238,3 +238,17 @@ def test_a_short_object_is_an_error_even_if_the_server_says_otherwise(tmp_path: 
         with pytest.raises(StoreError, match="arrived with 7 of 100 bytes"):
             store.download("s3://bucket/in", tmp_path / "again")
     assert not list((tmp_path / "again").iterdir())
+
+
+def test_other_content_has_another_etag(s3: Store, uri: str) -> None:
+    """What a run's cache knows of a source in the store."""
+    for name, content in (("one", b"1"), ("deep/two", b"2")):
+        s3.put_bytes(f"{uri}/{name}", content)
+    before = s3.etags(uri)
+    assert sorted(before) == [f"{uri}/deep/two", f"{uri}/one"]
+    assert s3.etags(uri) == before
+    s3.put_bytes(f"{uri}/one", b"3")  # of the same size
+    after = s3.etags(uri)
+    assert after[f"{uri}/one"] != before[f"{uri}/one"]
+    assert after[f"{uri}/deep/two"] == before[f"{uri}/deep/two"]
+    assert list(s3.etags(f"{uri}/one")) == [f"{uri}/one"]

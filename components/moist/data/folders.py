@@ -55,7 +55,7 @@ def _extract(archive: Path, target: Path) -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"No room left in {target} to unpack {archive}; free some space.") from error
         raise InputError(f"Archive {archive} cannot be unpacked: {error}.") from error
-    except (*_DAMAGE, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (*_DAMAGE, EOFError, ValueError, OverflowError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"Archive {archive} is damaged or of another kind: {error}.") from error
 
 

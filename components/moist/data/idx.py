@@ -33,6 +33,8 @@ def read_folder(root: Path, name: str) -> tuple[Split, Split]:
         images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
         if len(images) != len(labels):
             raise InputError(f"{images_file} has {len(images)} images but {labels_file} has {len(labels)} labels.")
+        if not len(images):
+            raise InputError(f"{images_file} has no images.")
         splits.append(Split(images, labels.astype(np.int64)))
     return splits[0], splits[1]
 

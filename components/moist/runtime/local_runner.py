@@ -32,7 +32,7 @@ from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
 from moist.runtime.fork_server import ForkedTask, ForkServer, is_possible
 from moist.runtime.local_store import BUCKET
 from moist.runtime.loops import planned_tasks
-from moist.runtime.store import Store
+from moist.runtime.store import Store, is_uri
 from moist.runtime.task import local_task_name, settings_values
 
 RECORD = "run.json"
@@ -160,8 +160,10 @@ def _task_handler(run: LocalRun) -> type:
             name, containers = local_task_name(output_file), run.containers
             # In a container, the image's id says more than any version: the same code in another image is another key.
             code = {"image": containers.images[self.image]} if containers else provenance.versions()
-            sources = _sources(executor_input)
-            key = cache_key(self.full_command, executor_input, {**code, **digests(sources)})
+            named = _named_sources(executor_input)
+            sources = [name for name in named if os.path.exists(name)]  # noqa: PTH110 - False for what is no path
+            remote = {uri: etag for name in named if is_uri(name) for uri, etag in run.store.etags(name).items()}
+            key = cache_key(self.full_command, executor_input, {**code, **digests(sources), **remote})
             if run.failure is not None:
                 raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
             heading = f"[{next(run.numbers)}/{run.total}] {name}"
@@ -250,11 +252,12 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
         run.children.discard(child)
 
 
-def _sources(executor_input: dict[str, Any]) -> list[str]:
-    """The files and folders of this machine that a task's parameters name."""
+def _named_sources(executor_input: dict[str, Any]) -> list[str]:
+    """The files and folders, of this machine or of the store, that a task's parameters name."""
     given = executor_input.get("inputs", {}).get("parameterValues", {})
-    names = {value for name, value in given.items() if name.endswith(SOURCES) and isinstance(value, str)}
-    return sorted(name for name in names if name and os.path.exists(name))  # noqa: PTH110 - False for what is no path
+    return sorted(
+        {value for name, value in given.items() if value and name.endswith(SOURCES) and isinstance(value, str)}
+    )
 
 
 def digests(sources: list[str]) -> dict[str, str]:

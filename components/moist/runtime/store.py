@@ -179,6 +179,16 @@ class Store:
 
         return self._retry(fetch, uri)
 
+    def etags(self, uri: str) -> dict[str, str]:
+        """What the store says of the content of the object, or of each object under a prefix, by its URI."""
+        where = Location.parse(uri)
+
+        def fetch() -> dict[str, str]:
+            found = self._client.list_objects(where.bucket, prefix=where.key, recursive=True)
+            return {f"s3://{where.bucket}/{item.object_name}": item.etag or "" for item in found}
+
+        return self._retry(fetch, uri)
+
     def get_bytes(self, uri: str, limit: int = 16 << 20) -> bytes:
         """An object's content.
 

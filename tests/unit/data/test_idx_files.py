@@ -59,6 +59,14 @@ def test_labels_of_another_count_are_refused(tmp_path: Path) -> None:
         read_folder(tmp_path, "mnist")
 
 
+def test_a_set_without_images_is_refused(tmp_path: Path) -> None:
+    write_idx(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((0, 6, 6))))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(0)))
+    with pytest.raises(InputError, match="train-images-idx3-ubyte has no images"):
+        read_folder(tmp_path, "mnist")
+
+
 GOOD = idx_bytes(grey(5)[0])
 
 

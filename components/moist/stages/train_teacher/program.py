@@ -13,6 +13,7 @@ from moist.models.cost import macs
 from moist.models.specification import NetworkSpec, build
 from moist.models.storage import save_model
 from moist.runtime.contract import Metadata, main
+from moist.runtime.terminal import say
 from moist.runtime.training import recipe_of, train
 from moist.stages.train_teacher.settings import STAGE, Settings
 from moist.training import evaluation
@@ -52,7 +53,10 @@ def train_teacher(
     sizes = Counter(size(epoch) for epoch in range(1, recipe.epochs + 1))
     spent = sum(count * macs(model, (*shown, channels)) for shown, count in sizes.items()) / recipe.epochs
     save_model(teacher, model, spec, keep([step(STAGE.name, recipe, history, len(images), spent)]))
-    views = [evaluation.predict(model, images, settings.precision, view) for view in range(settings.views + 1)]
+    views = []
+    for view in range(settings.views + 1):
+        views.append(evaluation.predict(model, images, settings.precision, view))
+        say(f"{STAGE.name}: logits of view {view}/{settings.views}")
     stored_logits.save(logits, torch.stack(views).numpy(), data.train.labels, data.classes, settings.view_seed)
     return {
         "teacher": {**facts, "architecture": settings.architecture, "macs": macs(model, data.shape)},
