@@ -50,9 +50,9 @@ def table1(results: Path) -> str:
         f"for the student, {settings['router_epochs']} for the routers, {settings['joint_epochs']} together, learning "
         f"rate {settings['learning_rate']:g}, batch 64; hard routing and the routers' double softmax, as in the paper. "
         f"Latencies: warm, float32, {timed['threads']} threads, in turn in one process; the distilled student and the "
-        "one with the same training budget are the same network. The paper's figures are of one run on the official test batch after training on all 50,000 images; its MFLOPs are multiply-adds "
-        "of one image "
-        f"divided by 64, the router left out; the column before them is ours. Measured on {best['device']}, torch "
+        "one with the same training budget are the same network. The paper's figures are of one run on the official "
+        "test batch after training on all 50,000 images; its MFLOPs are multiply-adds of one image divided by 64, the "
+        f"router left out; the column before them is ours. Measured on {best['device']}, torch "
         f"{best['versions']['torch']}, commit {best['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
