@@ -29,6 +29,7 @@ def main() -> None:
         "torch": torch.get_num_threads(),
         "imported": "json.tool" in sys.modules,
         "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+        "held back": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
         "pid": os.getpid(),
     }
     out.with_suffix(".part").write_text(json.dumps(facts))

@@ -50,6 +50,7 @@ def test_a_task_finds_what_a_program_finds(server: ForkServer, tmp_path: Path) -
     assert found["environment"] == {**ENVIRONMENT, "OF_THE_TASK": "yes"}
     assert found["folder"] == str(Path.cwd())
     assert found["interrupts"]
+    assert found["held back"] == 0
 
 
 def test_modules_are_imported_while_nothing_else_is_to_be_done(server: ForkServer, tmp_path: Path) -> None:
@@ -122,3 +123,11 @@ def test_what_is_imported_late_is_what_those_modules_use() -> None:
         assert path.origin is not None
         # torch imports its own module when the loop makes an optimizer
         assert f"from {used} import" in Path(path.origin).read_text() or used == "torch._dynamo"
+
+
+def test_a_task_that_is_ended_at_once_ends_at_once(server: ForkServer, tmp_path: Path) -> None:
+    """Between its start and its first own step it has no handlers of its own: what arrives then must not be lost."""
+    for number in range(10):
+        with start(server, tmp_path / str(number), "sleep") as task:
+            task.terminate()
+            assert task.wait() == -signal.SIGTERM

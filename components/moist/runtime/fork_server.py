@@ -31,6 +31,8 @@ USED_LATE = {
 }
 """What takes long to import, and is so only when these modules of ours first use it."""
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
 
 def is_possible() -> bool:
     """Elsewhere than on Linux, forking a process with such libraries in it is not safe."""
@@ -113,7 +115,7 @@ class _Server:
 
     def serve(self) -> None:
         """Fork tasks until the other side is gone and they have ended."""
-        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal's Ctrl-C reaches the tasks, which know what to do
+        for number in STOPPING:  # a terminal's Ctrl-C reaches the tasks, which know what to do
             signal.signal(number, signal.SIG_IGN)
         idle = False
         while self._tasks or not self._control.closed:
@@ -145,7 +147,10 @@ class _Server:
             warnings.simplefilter("ignore")
             ours = [self._control, channel, *self._channels]
             task = multiprocessing.get_context("fork").Process(target=_run, args=(arguments, environment, ours))
+            # Held back until the task has handlers of its own: what it inherits would ignore them.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
             task.start()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._tasks[task.sentinel] = task
         self._channels[channel] = task.sentinel
 
@@ -187,6 +192,7 @@ def _run(arguments: list[str], environment: dict[str, str], servers: list[Connec
         each.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     os.environ.clear()
     os.environ.update(environment)
     random.seed()
