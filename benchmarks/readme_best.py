@@ -16,17 +16,18 @@ def best_table(result: dict[str, Any]) -> str:
         accuracy = row["accuracy"]
         spent = row.get("training_gmac") if name != "teacher" else None
         times = f"{spent / rows['student']['training_gmac']:.1f}" if spent else ""
-        gaps = [_points(differences.get(f"{name} - {control}")) for control in beside]
+        seeds = len(accuracy["values"])
+        gaps = [_points(differences.get(f"{name} - {control}"), seeds) for control in beside]
         cells = [name, f"{100 * accuracy['mean']:.2f}", f"{row['mmac']:.2f}", times, *gaps]
         if accuracy["std"] is not None and name != "teacher":
             cells[1] += f" ± {100 * accuracy['std']:.2f}"
-        if len(accuracy["values"]) < most:
-            cells[1] += f" (n={len(accuracy['values'])})"
+        if seeds < most:
+            cells[1] += f" (n={seeds})"
         lines.append(f"| {' | '.join(cells)} |")
     settings = result["settings"]
-    seeds = ", ".join(map(str, settings.get("seeds") or result["results"]["seeds"]))
+    named = ", ".join(map(str, settings.get("seeds") or result["results"]["seeds"]))
     note = (
-        f"{settings['data']} {settings['train']:,} training images. Means over seeds {seeds}, or the first n of them; "
+        f"{settings['data']} {settings['train']:,} training images. Means over seeds {named}, or the first n of them; "
         "± is the standard deviation; differences in points, paired by seed, with their 95% intervals. "
         f"{settings['student_epochs']} epochs for the student, {settings['joint_epochs']} together, k={settings['k']}"
         f"{_rate(settings)}. "
@@ -39,10 +40,11 @@ def _rate(settings: dict[str, Any]) -> str:
     return f", learning rate {settings['learning_rate']:g}" if "learning_rate" in settings else ""
 
 
-def _points(difference: dict[str, Any] | None) -> str:
+def _points(difference: dict[str, Any] | None, seeds: int) -> str:
+    """A difference in points, with its interval if there is one, and its n where it has not all of the row's seeds."""
     if difference is None:
         return ""
-    mean = f"{100 * difference['mean']:+.2f}"
-    if difference["low"] is None:
-        return mean
-    return f"{mean} [{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
+    shown = f"{100 * difference['mean']:+.2f}"
+    if difference["low"] is not None:
+        shown += f" [{100 * difference['low']:+.2f}, {100 * difference['high']:+.2f}]"
+    return shown if difference["runs"] == seeds else f"{shown} (n={difference['runs']})"
