@@ -16,7 +16,7 @@ def teacher_table(result: dict[str, Any]) -> str:
         f"**{100 * found['accuracy']:.2f}%** of the {settings['test']:,} held-out images, loss {found['loss']:.4f} "
         f"(the paper's teacher: 83.80%, 0.4910). {settings['data']} Learning rate {settings['learning_rate']:g}, "
         f"weight decay {settings['weight_decay']:g}, batch {settings['batch_size']}, {settings['epochs']} epochs, "
-        f"reduced {settings['reduced']:g}, cutout {settings.get('cutout', 0)}, seed {settings['seed']}. Measured on {result['device']}, torch "
-        f"{result['versions']['torch']}, commit {result['commit'][:9]}."
+        f"reduced {settings['reduced']:g}, cutout {settings.get('cutout', 0)}, seed {settings['seed']}. Measured on "
+        f"{result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
