@@ -16,6 +16,7 @@ from conftest import run_command, run_program
         (["--router-answers", "true", "--second-share", "0.3"], "it needs --router class"),
         (["--router-answers", "true", "--router", "class"], "it needs a second_share above 0"),
         (["--preset", "best", "--shared-layers", "1"], "it needs a class router"),
+        (["--routing", "hard", "--mutual-weight", "0.1"], "it would do nothing: only routing=soft"),
         (["--routing", "hard", "--shared-layers", "2"], "nothing trains the router of shared layers"),
         (["--preset", "paper", "--second-share", "0.3"], "it needs validation images, and validation_fraction is 0"),
         (["--dataset", "cifar10", "--source", "s3://key:secret@bucket/x"], "A URI must not hold credentials"),

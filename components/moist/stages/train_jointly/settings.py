@@ -59,6 +59,13 @@ class Settings(DistillationSettings):
         ),
     )
 
+    @field_validator("mutual_weight")
+    @classmethod
+    def _is_heeded(cls, mutual_weight: float, info: ValidationInfo) -> float:
+        if mutual_weight and info.data.get("routing") != "soft":
+            raise ValueError("it would do nothing: only routing=soft trains all students on every image")
+        return mutual_weight
+
     @field_validator("shared_layers")
     @classmethod
     def _has_a_trained_router(cls, shared_layers: int, info: ValidationInfo) -> int:
