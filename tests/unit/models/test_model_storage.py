@@ -49,7 +49,9 @@ def test_round_trip(spec: NetworkSpec | MixtureSpec, tmp_path: Path) -> None:
     images = torch.rand(3, 1, 8, 8)
     if isinstance(loaded, Mixture) and loaded.router is None:
         loaded, model = loaded.students[1], model.students[1]
-    torch.testing.assert_close(loaded(images), model.eval()(images))
+    # In double precision: the two differ in memory layout, and random weights make outputs that magnify rounding.
+    found, wanted_output = (each.double().eval()(images.double()) for each in (loaded, model))
+    torch.testing.assert_close(found, wanted_output)
     description = load_description(tmp_path / "deep" / "folder")
     assert description.spec == spec
     assert description.extra == extra
