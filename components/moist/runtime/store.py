@@ -19,6 +19,7 @@ import certifi
 import urllib3
 from minio import Minio
 from minio.credentials import AWSConfigProvider, ChainedProvider, IamAwsProvider, Provider, StaticProvider
+from minio.datatypes import Object
 from minio.error import MinioException, S3Error
 
 from moist.errors import DamagedArtifactError, InputError, StoreError
@@ -166,26 +167,25 @@ class Store:
 
     def list(self, uri: str) -> dict[str, int]:
         """Size in bytes of every object under a prefix, by its key relative to the prefix ("" for an object itself)."""
-        where = Location.parse(uri)
-
-        def fetch() -> dict[str, int]:
-            found: dict[str, int] = {}
-            for item in self._client.list_objects(where.bucket, prefix=where.key, recursive=True):
-                key = item.object_name or ""
-                inside = key == where.key or key.startswith(where.key + "/") or not where.key
-                if inside and not key.endswith("/"):  # such keys are folder markers that some tools leave
-                    found[key[len(where.key) :].removeprefix("/")] = item.size or 0
-            return found
-
-        return self._retry(fetch, uri)
+        return {name: item.size or 0 for name, item in self._objects(uri).items()}
 
     def etags(self, uri: str) -> dict[str, str]:
         """What the store says of the content of the object, or of each object under a prefix, by its URI."""
         where = Location.parse(uri)
+        return {_at(where, name).uri(): item.etag or "" for name, item in self._objects(uri).items()}
 
-        def fetch() -> dict[str, str]:
-            found = self._client.list_objects(where.bucket, prefix=where.key, recursive=True)
-            return {f"s3://{where.bucket}/{item.object_name}": item.etag or "" for item in found}
+    def _objects(self, uri: str) -> dict[str, Object]:
+        """The objects that `list` gives the sizes of."""
+        where = Location.parse(uri)
+
+        def fetch() -> dict[str, Object]:
+            found: dict[str, Object] = {}
+            for item in self._client.list_objects(where.bucket, prefix=where.key, recursive=True):
+                key = item.object_name or ""
+                inside = key == where.key or key.startswith(where.key + "/") or not where.key
+                if inside and not key.endswith("/"):  # such keys are folder markers that some tools leave
+                    found[key[len(where.key) :].removeprefix("/")] = item
+            return found
 
         return self._retry(fetch, uri)
 

@@ -217,16 +217,16 @@ def _routed(
     labels, k = images.labels.cpu(), len(mixture.students)
     own = mixture.student_of_class.cpu()[labels]
     if isinstance(mixture.router, Router):
-        route_logits = evaluation.predict(mixture.route, images, precision, batch_size=batch_size)
-        temperature = float(mixture.router.temperature)
-        certainty = (route_logits.double() / temperature).softmax(1)
-        chosen, second = route_logits.argmax(1), 0.0
+        second = 0.0
         if mixture.second_below > 0:
             sure = evaluation.predict(mixture.certainty, images, precision, batch_size=batch_size)
             second = float((sure <= mixture.second_below).double().mean())
         logits = evaluation.predict(mixture, images, precision, batch_size=batch_size)
         if mixture.router_answers:
             return logits, None, second
+        route_logits = evaluation.predict(mixture.route, images, precision, batch_size=batch_size)
+        temperature = float(mixture.router.temperature)
+        certainty, chosen = (route_logits.double() / temperature).softmax(1), route_logits.argmax(1)
     else:
         chosen, certainty, second = own, torch.nn.functional.one_hot(own, k).double(), 0.0
         here = chosen.to(images.device)
