@@ -58,7 +58,7 @@ def measured(rounds: int) -> dict[str, Any]:
     """Each stage in turn, `rounds` times after one that warms up."""
     data = random_images(64 * 24)
     images = Images(data, data.train, CPU)
-    targets = Targets(torch.randn(2, len(images), 10, dtype=torch.float16), 0)
+    targets = Targets(torch.randn(2, len(images), 10, dtype=torch.float16), 0, 1)
     recipe = Recipe(epochs=1, batch_size=64, learning_rate=1e-3, views=1)
     student, router = network("student", data, width=256), placed(build(router_spec("cnn", SHAPE, 3, 256)), CPU)
     student_of_class = torch.tensor([next(i for i, c in enumerate(CLUSTERS) if k in c) for k in range(10)])

@@ -64,7 +64,7 @@ def speeds(rounds: int, clock: str) -> dict[str, Any]:
     many, few = random_images(64 * 20), random_images(64 * 2)
     teacher, student = network("resnet18", few).eval(), network("student", few, width=256)
     recipe = Recipe(epochs=1, batch_size=64, learning_rate=1e-3, views=1)
-    targets = Targets(torch.randn(2, 64 * 20, 10, dtype=torch.float16), 0)
+    targets = Targets(torch.randn(2, 64 * 20, 10, dtype=torch.float16), 0, 1)
     found: dict[str, list[float]] = {"stored": [], "asked": [], "storing": []}
     images = Images(few, few.train, CPU)
     for number in range(rounds + 1):

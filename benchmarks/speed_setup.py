@@ -72,7 +72,8 @@ def taught(data: ImageDataset) -> nn.Module:
 def stored(teacher: nn.Module, data: ImageDataset, views: int) -> Targets:
     """The teacher's logits over the training images and some views of them, as train_teacher stores them."""
     images = Images(data, data.train, CPU, 0)
-    return Targets(torch.stack([evaluation.predict(teacher, images, view=v) for v in range(views + 1)]).half(), 0)
+    logits = [evaluation.predict(teacher, images, view=view) for view in range(views + 1)]
+    return Targets(torch.stack(logits).half(), 0, views)
 
 
 def tested(model: nn.Module, data: ImageDataset) -> float:

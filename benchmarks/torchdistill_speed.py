@@ -144,7 +144,7 @@ def speeds(rounds: int, clock: str) -> dict[str, Any]:
     """Images a second of both, in turn: ResNet-18 to the paper's student."""
     many, few = random_images(BATCH * 20), random_images(BATCH * 2)
     teacher, student = network("resnet18", few).eval(), network("student", few, width=256)
-    targets = Targets(torch.randn(2, BATCH * 20, 10, dtype=torch.float16), 0)
+    targets = Targets(torch.randn(2, BATCH * 20, 10, dtype=torch.float16), 0, 1)
     recipe = Recipe(1, BATCH, RATE, views=1)
     # Other processes' CPU time is not counted here.
     workers = max((0, 2), key=lambda number: their_speed(teacher, few, number, clock)) if clock == "wall" else 0

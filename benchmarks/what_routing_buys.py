@@ -84,7 +84,7 @@ def main() -> None:
         splits = Splits(
             Images(data, data.train, device, targets.view_seed),
             Images(data, data.test, device),
-            targets.views,
+            len(targets.values) - 1,
             torch.from_numpy(found.student_of_class),
         )
         rows = {name: splits.row(whole(model)) for name, model in models.items()}

@@ -32,6 +32,14 @@ class DistillationSettings(TrainingSettings):
     teacher_weight: float = Field(
         0.7, ge=0, le=1, description="weight of T^2 * KL(teacher, student); the labels' cross-entropy has the rest"
     )
+    fresh_views: bool = Field(
+        False,
+        description="new augmented views every epoch, with the mean of the teacher's logits of an image's stored views",
+    )
+
+    def fresh_seed(self) -> int | None:
+        """What new views are drawn by, for `load_targets`; None where the stored ones are shown."""
+        return self.seed if self.fresh_views else None
 
 
 def numbers(text: str) -> list[float]:

@@ -15,25 +15,26 @@ from moist.training.loop import Batch
 
 @dataclass(frozen=True)
 class Targets:
-    """The teacher's logits on the device, float16 (views + 1, N, classes), and the seed of its views."""
+    """The teacher's logits on the device, (views + 1, N, classes), or (1, N, classes) for all views of an image.
+
+    `views` is how many augmented views a loop cycles through; None for a new one every epoch.
+    """
 
     values: Tensor
     view_seed: int
-
-    @property
-    def views(self) -> int:
-        """How many augmented views are stored; a loop cycles through them."""
-        return len(self.values) - 1
+    views: int | None
 
     def of(self, batch: Batch) -> Tensor:
-        """What the teacher said of exactly the pictures in this batch: float32 (B, classes)."""
-        return self.values[batch.view, batch.indices].float()
+        """What the teacher said of the pictures in this batch: float32 (B, classes)."""
+        return self.values[0 if self.views is None else batch.view, batch.indices].float()
 
 
-def load_targets(folder: Path, data: ImageDataset, device: torch.device) -> Targets:
+def load_targets(folder: Path, data: ImageDataset, device: torch.device, fresh_seed: int | None = None) -> Targets:
     """Read stored logits and check that they belong to this data set's training images.
 
-    Without any augmented view stored, learners see plain images only.
+    Learners see the stored views, each with what the teacher said of exactly that picture; plain images only, if no
+    augmented view is stored. With `fresh_seed` every epoch draws new ones by that seed, and the teacher's word on an
+    image is the mean over its stored views.
 
     Raises:
         DamagedArtifactError: if they are damaged, or were made from other images.
@@ -44,4 +45,8 @@ def load_targets(folder: Path, data: ImageDataset, device: torch.device) -> Targ
             f"{folder}: these logits are of other training images than the data set {data.name} holds; "
             "use the logits of the teacher that was trained on it."
         )
-    return Targets(torch.from_numpy(teacher.values).to(device), teacher.view_seed)
+    values = torch.from_numpy(teacher.values).to(device)
+    if fresh_seed is not None:
+        augmented = values[1:] if teacher.views else values
+        return Targets(augmented.float().mean(0, keepdim=True), fresh_seed, None)
+    return Targets(values, teacher.view_seed, teacher.views)

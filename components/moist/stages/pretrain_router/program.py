@@ -50,7 +50,8 @@ def pretrain_router(
     if not isinstance(model, Router):
         raise TypeError(f"{spec.architecture} is not a router")
     student_of_class = torch.from_numpy(found.student_of_class).to(device)
-    targets = load_targets(logits, data, device) if logits else None
+    fresh_seed = own_seed if settings.fresh_views else None
+    targets = load_targets(logits, data, device, fresh_seed) if logits else None
     seed = targets.view_seed if targets else settings.seed
     images, held_out = Images(data, data.train, device, seed), Images(data, data.validation, device)
     loss_of = LOSSES[settings.loss]
