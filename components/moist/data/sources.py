@@ -39,11 +39,16 @@ class _Raw:
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What is known of a data set by its name; `torchvision` is its class there and the folder it downloads to."""
+class Kind:
+    """What is known of a data set by its name.
+
+    `padding` and `flip` are how its training images are varied; `torchvision` is its class there and the folder that it
+    downloads to.
+    """
 
     padding: int
     flip: bool
+    classes: int = 10
     read: Callable[[Path, str], _Raw] | None = None
     torchvision: tuple[str, str] = ("", "")
 
@@ -59,14 +64,14 @@ def _read_cifar(folder: Path, name: str) -> _Raw:
     return _Raw(found.classes, found.train, found.test, found.note)
 
 
-_KINDS = {
-    "digits": _Kind(padding=1, flip=False),
-    "mnist": _Kind(padding=2, flip=False, read=_read_idx, torchvision=("MNIST", "MNIST/raw")),
-    "fashion-mnist": _Kind(padding=2, flip=True, read=_read_idx, torchvision=("FashionMNIST", "FashionMNIST/raw")),
-    "cifar10": _Kind(padding=4, flip=True, read=_read_cifar, torchvision=("CIFAR10", "cifar-10-batches-py")),
-    "cifar100": _Kind(padding=4, flip=True, read=_read_cifar, torchvision=("CIFAR100", "cifar-100-python")),
+KINDS = {
+    "digits": Kind(padding=1, flip=False),
+    "mnist": Kind(padding=2, flip=False, read=_read_idx, torchvision=("MNIST", "MNIST/raw")),
+    "fashion-mnist": Kind(padding=2, flip=True, read=_read_idx, torchvision=("FashionMNIST", "FashionMNIST/raw")),
+    "cifar10": Kind(padding=4, flip=True, read=_read_cifar, torchvision=("CIFAR10", "cifar-10-batches-py")),
+    "cifar100": Kind(padding=4, flip=True, classes=100, read=_read_cifar, torchvision=("CIFAR100", "cifar-100-python")),
 }
-NAMES = tuple(_KINDS)
+NAMES = tuple(KINDS)
 
 
 def prepare(
@@ -98,7 +103,7 @@ def prepare(
         InputError: an unknown name, a setting out of bounds, files that are missing, damaged or hostile.
         DiskFullError: no room to unpack an archive.
     """
-    kind = _KINDS.get(name)
+    kind = KINDS.get(name)
     if kind is None:
         raise InputError(f"Unknown data set {name!r}; known are {', '.join(NAMES)}.")
     _check_settings(seed, validation_fraction, test_fraction, train_limit, test_limit)
@@ -142,7 +147,7 @@ def _check_settings(seed: int, validation: float, test: float, train_limit: int,
             raise InputError(f"{name} is {limit}; it must be 0 (all) or more.")
 
 
-def _augmentation(kind: _Kind, augmentation: str) -> Augmentation:
+def _augmentation(kind: Kind, augmentation: str) -> Augmentation:
     if augmentation not in AUGMENTATIONS:
         raise InputError(f"Unknown augmentation {augmentation!r}; known are {', '.join(AUGMENTATIONS)}.")
     if augmentation == "none":
@@ -160,7 +165,7 @@ def _limited(split: Split, limit: int, stream: int, what: str, seed: int, classe
     return split[stratified_subset(split.labels, limit, stream)]
 
 
-def _read(name: str, kind: _Kind, source: str | Path | None, cache: Path) -> tuple[_Raw, str]:
+def _read(name: str, kind: Kind, source: str | Path | None, cache: Path) -> tuple[_Raw, str]:
     # The origin says what was read but not where it lay: the same files give the same bytes on every machine.
     if kind.read is None:
         if source not in (None, "bundled"):
@@ -186,7 +191,7 @@ def _digits() -> _Raw:
     return _Raw(DIGITS, Split(images, bunch.target.astype(np.int64)), None, "scikit-learn's 8x8 digits")
 
 
-def _download(name: str, kind: _Kind, cache: Path) -> Path:
+def _download(name: str, kind: Kind, cache: Path) -> Path:
     try:
         from torchvision import datasets
     except ImportError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
+from moist.data.sources import KINDS
 from moist.errors import InputError
 from moist.presets import preset_arguments
 from moist.runtime.loops import Planned, planned_tasks
@@ -103,6 +104,15 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
         and not (router_answers and task.component == "comp-cluster-logits")
     ):
         raise InputError("Setting k=1 is not allowed: must be 0, or at least 2, unless with --router-answers true.")
+    known, k = KINDS.get(str(arguments.get("dataset"))), value("k")
+    if name == "cluster_logits" and known and isinstance(k, int | float) and k > known.classes:
+        raise InputError(f"Setting k={k:g} is not allowed: {arguments['dataset']} has {known.classes} classes.")
+    if name == "train_jointly" and value("second_mirrored") and arguments.get("k") != 1:
+        raise InputError("Setting second_mirrored=true is not allowed: it is for a single student, --k 1.")
+    if name == "train_jointly" and value("second_mirrored") and known and not known.flip:
+        raise InputError(
+            f"Setting second_mirrored=true is not allowed: training does not mirror {arguments['dataset']}."
+        )
     if name == "pretrain_router" and value("architecture") != "class" and router_answers:
         raise InputError("Setting router_answers=true is not allowed: it needs --router class, which knows classes.")
 
@@ -114,8 +124,9 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
         InputError: with one sentence for every setting that is not allowed.
     """
     for value in arguments.values():
-        if isinstance(value, str):
-            refuse_credentials(value)  # before they are on record
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                refuse_credentials(text)  # before they are on record
     problems: dict[str, None] = {}
     for task in planned_tasks(pipeline, arguments):
         stage = _stage_of(pipeline, task.component)

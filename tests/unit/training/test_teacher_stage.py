@@ -70,6 +70,11 @@ def test_cutout_changes_what_is_learned_and_not_what_it_costs(tmp_path: Path) ->
     assert losses != others
 
 
+def test_smoothed_labels_cost_even_a_right_answer_something(tmp_path: Path) -> None:
+    (_, plain), (_, smoothed) = trained(tmp_path / "plain"), trained(tmp_path / "smoothed", label_smoothing=0.5)
+    assert plain != smoothed
+
+
 def test_cutout_that_would_hide_everything_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cutout=8 would hide whole images of 8x8 pixels"):
         trained(tmp_path / "blank", cutout=8)

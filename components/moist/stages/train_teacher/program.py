@@ -47,7 +47,8 @@ def train_teacher(
     def objective(batch: Batch) -> Outcome:
         # Every epoch has a view of its own, of the same number.
         output = model(resized(cutout(batch.images, settings.cutout), size(batch.view)))
-        return Outcome(F.cross_entropy(output, batch.labels), (output.argmax(1) == batch.labels).sum())
+        loss = F.cross_entropy(output, batch.labels, label_smoothing=settings.label_smoothing)
+        return Outcome(loss, (output.argmax(1) == batch.labels).sum())
 
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
     sizes = Counter(size(epoch) for epoch in range(1, recipe.epochs + 1))

@@ -34,6 +34,9 @@ class Settings(TrainingSettings):
     cutout: int = Field(
         0, ge=0, le=1024, description="side, in pixels, of the square hidden in each training image; 0 hides nothing"
     )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each label that is spread evenly over all classes"
+    )
     views: int = Field(
         8, ge=0, le=1000, description="augmented views of the training set whose logits are stored for distillation"
     )
