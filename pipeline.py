@@ -40,6 +40,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         teacher_weight_decay: float = 0.05,
         teacher_reduced: float = 0.0,
         teacher_cutout: int = 0,
+        teacher_label_smoothing: float = 0.0,
         views: int = 16,
         k: int = 0,
         oracle_k: int = 4,
@@ -56,10 +57,12 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         shared_layers: int = 0,
         mutual_weight: float = 0.0,
         second_share: float = 0.0,
+        second_mirrored: bool = False,
         learning_rate: float = 1e-3,
         warmup_epochs: float = 0.0,
         temperature: float = 5.0,
         teacher_weight: float = 0.7,
+        fresh_views: bool = False,
         latency_seconds: float = 2.0,
         gpu_type: str = "nvidia.com/gpu",
         gpu_count: str = "1",
@@ -71,7 +74,12 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
         training = Training(gpu_type, gpu_count, train_cpu, train_memory, node_selector, tolerations)
         # How students and routers learn; the teacher has a recipe of its own.
         optimizing = {"learning_rate": learning_rate, "warmup_epochs": warmup_epochs, "seed": seed}
-        learning = {"temperature": temperature, "teacher_weight": teacher_weight, **optimizing}
+        learning = {
+            "temperature": temperature,
+            "teacher_weight": teacher_weight,
+            "fresh_views": fresh_views,
+            **optimizing,
+        }
 
         data = prepare_data(
             name=dataset,
@@ -92,6 +100,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
             weight_decay=teacher_weight_decay,
             reduced=teacher_reduced,
             cutout=teacher_cutout,
+            label_smoothing=teacher_label_smoothing,
             views=views,
             seed=seed,
             **images_of,
@@ -131,6 +140,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
                 mutual_weight=mutual_weight,
                 second_share=second_share,
                 router_answers=router_answers,
+                second_mirrored=second_mirrored,
                 **given,
                 **learning,
                 **start,
@@ -164,6 +174,7 @@ def moist_pipeline(routers: tuple[str, ...] = ALL_ROUTERS[:1], images: Images = 
                 joint_epochs=joint_epochs,
                 routing=routing,
                 router_answers=router_answers,
+                second_mirrored=second_mirrored,
                 router_hidden=router_hidden,
                 router_channels=router_channels,
                 **({} if routers[0] == HEAD_ROUTER else {"router": routers[0]}),

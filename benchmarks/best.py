@@ -46,6 +46,16 @@ from moist.stages.train_jointly.program import train_jointly
 from moist.stages.train_jointly.settings import Settings as JointSettings
 
 PAPER = {"routing": "hard", "router_loss": "double_softmax"}
+SECOND_OPINION = {
+    "k": 1,
+    "router": "class",
+    "router_hidden": 256,
+    "router_channels": 64,
+    "router_answers": True,
+    "routing": "hard",
+    "joint_epochs": 0,
+    "second_share": 0.3,
+}
 # What each mixture changes of train_jointly's settings, and its router if that is not the CNN; its controls are of its
 # inference and training cost. The paper's rows share the controls of the one with the CNN.
 MIXTURES: dict[str, dict[str, Any]] = {
@@ -59,17 +69,8 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "shared, free gate": {"shared_layers": 2, "others_weight": 1.0, "router_weight": 0.0},
     "shared, second": {"shared_layers": 2, "second_share": 0.3},
     "first layer shared": {"shared_layers": 1},
-    "second opinion": {
-        "k": 1,
-        "router": "class",
-        "router_hidden": 256,
-        "router_channels": 64,
-        "router_epochs": 22,
-        "router_answers": True,
-        "routing": "hard",
-        "joint_epochs": 0,
-        "second_share": 0.3,
-    },
+    "second opinion": {**SECOND_OPINION, "router_epochs": 22},
+    "second opinion, mirrored": {**SECOND_OPINION, "second_mirrored": True},
     "paper, CNN router": PAPER,
     "paper, transformer router": {**PAPER, "router": "transformer", "controls": ()},
     "paper, linear router": {**PAPER, "router": "linear", "controls": ()},
@@ -100,6 +101,9 @@ def main() -> None:
     parser.add_argument("--k", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of students, routers and joint training")
     parser.add_argument("--warmup-epochs", type=float, default=0.0, help="of the same")
+    parser.add_argument(
+        "--fresh-views", action="store_true", help="new views every epoch, of students and class routers"
+    )
     parser.add_argument("--mixtures", nargs="*", default=["prototype", "shared", "shared, mutual"], choices=MIXTURES)
     parser.add_argument("--no-wide-head", dest="wide_head", action="store_false", help="leave that control out")
     parser.add_argument("--ablations", nargs="*", default=[], choices=MIXTURES, help="mixtures without their controls")
@@ -111,6 +115,7 @@ def main() -> None:
     data = load_dataset(options.dataset)
     named = ("student_epochs", "router_epochs", "joint_epochs", "k", "learning_rate", "warmup_epochs")
     settings = {name: getattr(options, name) for name in named}
+    settings |= {"fresh_views": True} if options.fresh_views else {}
     settings |= {"data": data.split_note, "train": len(data.train)}
     seeds = _earlier(options.name, settings) if options.write else {}
     for seed, name, row in _trained(options, seeds):
@@ -262,7 +267,8 @@ class Trainer:
     def _how(self) -> dict[str, Any]:
         """What all trainings have in common."""
         rate, warmup = self.options.learning_rate, self.options.warmup_epochs
-        return {"seed": self.seed, "learning_rate": rate, "warmup_epochs": warmup}
+        fresh = self.options.fresh_views
+        return {"seed": self.seed, "learning_rate": rate, "warmup_epochs": warmup, "fresh_views": fresh}
 
     def clusters(self, k: int) -> Path:
         def make(folder: Path, files: dict[str, Path]) -> None:

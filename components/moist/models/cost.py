@@ -46,9 +46,9 @@ class Cost:
         """Router and the one student that runs, together."""
         return self.router_macs + self.student_macs
 
-    def macs_of(self, students: float) -> float:
-        """The same where `students` of them run on an image, in the mean; what they share runs once."""
-        return self.router_macs + self.trunk_macs + students * (self.student_macs - self.trunk_macs)
+    def macs_of(self, students: float, routers: float = 1) -> float:
+        """The same where so many students run on an image, in the mean, and the router so often; a trunk runs once."""
+        return routers * self.router_macs + self.trunk_macs + students * (self.student_macs - self.trunk_macs)
 
     @property
     def paper_mflops(self) -> float:

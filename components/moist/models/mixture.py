@@ -1,6 +1,5 @@
 """The mixture: a router that sends each image to one student, and each student run once on its share of the batch."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -32,6 +31,14 @@ def check_clusters(clusters: Sequence[Sequence[int]]) -> int:
     return len(members)
 
 
+def mean_answer(answers: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of the probabilities, float32 (N, classes), that several logits (N, classes) give."""
+    logs = torch.stack([logits.float().log_softmax(dim=1) for logits in answers])
+    # The largest is taken out first: all the others' probabilities may be 0 in float32.
+    largest = logs.amax(dim=0)
+    return largest + (logs - largest).exp().mean(dim=0).log()
+
+
 class Mixture(nn.Module):
     """One router and k students; only the student that the router chooses runs.
 
@@ -43,7 +50,8 @@ class Mixture(nn.Module):
 
     With `router_answers` the router, a `ClassRouter` that takes the image, is the first to answer: the student that it
     chooses runs where the router's probability of its class is at most `second_below`, and the answer there is the mean
-    of both probabilities.
+    of both probabilities. With `second_mirrored` (and a single student) both look at the mirrored image there, too, and
+    the answer is the mean of all four.
 
     Without a router (the conceptual 100% router, which knows the label) only `forward_to` can be used, with
     `student_of_class[labels]` as the choice: an upper bound.
@@ -59,13 +67,17 @@ class Mixture(nn.Module):
         trunk: nn.Module | None = None,
         second_below: float = 0.0,
         router_answers: bool = False,
+        second_mirrored: bool = False,
     ) -> None:
         super().__init__()
         classes = check_clusters(clusters)
         if router_answers and (trunk is not None or not isinstance(router, ClassRouter)):
             raise InputError("only a class router on the images themselves can answer: use one, and share no layers")
+        if second_mirrored and not (router_answers and len(clusters) == 1):
+            raise InputError("only a router that answers itself, beside one student, asks about mirrored images")
         self.second_below = second_below
         self.router_answers = router_answers
+        self.second_mirrored = second_mirrored
         self.trunk = trunk
         self.router = router
         self.students = nn.ModuleList(students)
@@ -144,9 +156,10 @@ class Mixture(nn.Module):
         chosen = self.route(images).argmax(dim=1)
         return torch.where(self.certainty(images) > self.second_below, -1, chosen) if self.router_answers else chosen
 
-    def students_run(self, second_share: float) -> float:
-        """How many students run on an image, in the mean, where there is a second opinion on this share of them."""
-        return second_share if self.router_answers else 1 + second_share
+    def runs(self, second_share: float) -> tuple[float, float]:
+        """How often students and router run on an image, in the mean, if there is a second opinion on this share."""
+        again = second_share if self.second_mirrored else 0.0
+        return (second_share if self.router_answers else 1 + second_share) + again, 1 + again
 
     def _probabilities(self, router_logits: Tensor) -> Tensor:
         if not isinstance(self.router, Router):
@@ -172,8 +185,12 @@ class Mixture(nn.Module):
         rows = (own.exp().amax(dim=1) <= self.second_below).nonzero().squeeze(1)
         if len(rows) == 0:
             return own
-        asked = self._dispatch(features[rows], router.of_classes(named[rows]).argmax(dim=1)).float()
-        return own.index_copy(0, rows, torch.logaddexp(own[rows], asked.log_softmax(dim=1)) - math.log(2))
+        images, chosen = features[rows], router.of_classes(named[rows]).argmax(dim=1)
+        if not self.second_mirrored:
+            return own.index_copy(0, rows, mean_answer([named[rows], self._dispatch(images, chosen)]))
+        mirrored = images.flip(3)
+        asked = self._dispatch(torch.cat([images, mirrored]), chosen.repeat(2)).chunk(2)
+        return own.index_copy(0, rows, mean_answer([named[rows], router.student(mirrored), *asked]))
 
     def _dispatch(self, features: Tensor, expert_index: Tensor) -> Tensor:
         batch, experts = len(features), len(self.students)

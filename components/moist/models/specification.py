@@ -127,6 +127,9 @@ class MixtureSpec(BaseModel):
     router_answers: bool = Field(
         default=False, description="the class router answers itself, and its student is the second to"
     )
+    second_mirrored: bool = Field(
+        default=False, description="for the second opinion both look at the mirrored image, too"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -148,6 +151,8 @@ class MixtureSpec(BaseModel):
                 raise InputError(f"the router takes images of {self.router.shape}, the student of {self.router_shape}")
         if self.router_answers and (self.router is None or self.router.classes is None or self.shared_layers):
             raise InputError("router_answers needs a class router, and students that share no layers")
+        if self.second_mirrored and not (self.router_answers and len(self.clusters) == 1):
+            raise InputError("second_mirrored needs router_answers, and a single student")
         return self
 
     @property
@@ -192,7 +197,12 @@ def mixture_of(router: nn.Module | None, students: Sequence[nn.Module], spec: Mi
     """The mixture that `spec` describes of these parts; whole students, whose first one lends the shared layers."""
     if spec.shared_layers == 0:
         return Mixture(
-            router, students, spec.clusters, second_below=spec.second_below, router_answers=spec.router_answers
+            router,
+            students,
+            spec.clusters,
+            second_below=spec.second_below,
+            router_answers=spec.router_answers,
+            second_mirrored=spec.second_mirrored,
         )
     parts = [split(student, spec.shared_layers) for student in students]
     return Mixture(router, [own for _, own in parts], spec.clusters, trunk=parts[0][0], second_below=spec.second_below)

@@ -70,17 +70,26 @@ def unsure_choices(below: float) -> list[NodeProto]:
     ]
 
 
-def with_own_answer(answer: str, own: str, number: int) -> tuple[list[NodeProto], str]:
-    """The log of the mean of a student's and the router's probabilities, from logits and from log-probabilities.
+def with_own_answer(answer: str, own: str, number: int, asked: int = 1) -> tuple[list[NodeProto], str]:
+    """The log of the mean of the router's probabilities and others', from log-probabilities and from logits.
 
-    Nodes that make it, and its name; `number` tells students apart.
+    `asked` is how many answers the others' is the mean of. Nodes that make it, and its name; `number` tells students
+    apart.
     """
 
     def name(value: str) -> str:
         return f"{value}_of_{number}"
 
+    logs, weigh = name("asked"), []
+    if asked > 1:
+        logs = name("log_asked")
+        weigh = [
+            _number(name("log_count"), math.log(asked)),
+            helper.make_node("Add", [logs, name("log_count")], [name("asked")]),
+        ]
     nodes = [
-        helper.make_node("LogSoftmax", [answer], [name("asked")], axis=1),
+        helper.make_node("LogSoftmax", [answer], [logs], axis=1),
+        *weigh,
         # Not Log(Exp + Exp): without the larger one taken out both may be 0.
         helper.make_node("Max", [name("asked"), own], [name("larger")]),
         helper.make_node("Min", [name("asked"), own], [name("smaller")]),
@@ -90,8 +99,8 @@ def with_own_answer(answer: str, own: str, number: int) -> tuple[list[NodeProto]
         helper.make_node("Add", [name("ratio"), name("one")], [name("both")]),
         helper.make_node("Log", [name("both")], [name("log_both")]),
         helper.make_node("Add", [name("larger"), name("log_both")], [name("sum")]),
-        _number(name("log_two"), math.log(2)),
-        helper.make_node("Sub", [name("sum"), name("log_two")], [name("mean")]),
+        _number(name("log_all"), math.log(asked + 1)),
+        helper.make_node("Sub", [name("sum"), name("log_all")], [name("mean")]),
     ]
     return nodes, name("mean")
 

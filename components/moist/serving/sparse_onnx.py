@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from moist.data.batches import normalise
 from moist.errors import InputError, MoistError
-from moist.models.mixture import Mixture
+from moist.models.mixture import Mixture, mean_answer
 from moist.models.routers import ClassRouter, Router
 from moist.serving.choices import (
     IMAGES,
@@ -93,7 +93,14 @@ class _Dense(nn.Module):
             firsts = [self.router.of_classes(named), named.log_softmax(1)]
         else:
             firsts = [self.router(features)]
-        return *firsts, *(student(features) for student in self.mixture.students)
+        return *firsts, *(self._asked(student, features) for student in self.mixture.students)
+
+    def _asked(self, student: nn.Module, features: Tensor) -> Tensor:
+        """A student's answer; with those of both to the mirrored image, where a second opinion needs them."""
+        if not (self.mixture.second_mirrored and isinstance(self.router, ClassRouter)):
+            return student(features)  # type: ignore[no-any-return]
+        mirrored = features.flip(3)
+        return mean_answer([student(features), student(mirrored), self.router.student(mirrored)])
 
 
 def exported_network(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
@@ -144,7 +151,8 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     uses = _users(nodes, branch_of)
     with_second = mixture.second_below > 0 and len(students) > 1 and not mixture.router_answers
-    branches = _Branches(_float_batches(dense, common), set(initializers), classes, with_second, mixture.router_answers)
+    asked = (3 if mixture.second_mirrored else 1) if mixture.router_answers else 0
+    branches = _Branches(_float_batches(dense, common), set(initializers), classes, with_second, asked)
 
     main = [*common, helper.make_node("Constant", [], [LAST], value_int=-1)]
     if mixture.router_answers:
@@ -181,14 +189,15 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
 class _Branches:
     """What the students' branches have in common.
 
-    `batched` and `initializers` are the values outside of them that they may use.
+    `batched` and `initializers` are the values outside of them that they may use. `asked` is how many answers, beside
+    that of a router which answers itself, each of them gives the mean of; 0 for other routers.
     """
 
     batched: set[str]
     initializers: set[str]
     classes: int
     with_second: bool
-    router_answers: bool
+    asked: int
 
     def answers(self, number: int) -> str:
         """The value that holds the logits of the students before this one."""
@@ -222,10 +231,10 @@ class _Branches:
             moved.input[:] = [share.get(name, name) for name in node.input]
             inner.append(moved)
         done, skipped = f"answers_with_{number}", f"answers_without_{number}"
-        if self.router_answers:
+        if self.asked:
             own = f"{ROUTER_ANSWERS}_of_{number}"
             inner.append(helper.make_node("Gather", [ROUTER_ANSWERS, images], [own], axis=0))
-            both, output = with_own_answer(output, own, number)
+            both, output = with_own_answer(output, own, number, self.asked)
             inner += both
         inner.append(helper.make_node("ScatterND", [before, rows, output], [done]))
         shape = [2, "batch", self.classes] if self.with_second else ["batch", self.classes]

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from moist.errors import InputError
-from moist.models.mixture import Mixture
+from moist.models.cost import cost
+from moist.models.mixture import Mixture, mean_answer
 from moist.models.routers import ClassRouter, CnnRouter, HeadRouter, Router
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.models.student import Student, feature_shape, split
@@ -209,12 +210,12 @@ def test_a_threshold_of_one_asks_two_students_about_every_image() -> None:
         assert [student.batches for student in mixture.students] == batches
 
 
-def answering_mixture() -> Mixture:
+def answering_mixture(clusters: tuple[tuple[int, ...], ...] = CLUSTERS, second_mirrored: bool = False) -> Mixture:
     """Its class router is the first to answer."""
     torch.manual_seed(0)
-    router = ClassRouter(SHAPE, 3, channels=(4, 8))
-    students = [Counting(Student(SHAPE, 10, width=16)) for _ in CLUSTERS]
-    mixture = Mixture(router, students, CLUSTERS, router_answers=True).eval()
+    router = ClassRouter(SHAPE, len(clusters), channels=(4, 8))
+    students = [Counting(Student(SHAPE, 10, width=16)) for _ in clusters]
+    mixture = Mixture(router, students, clusters, router_answers=True, second_mirrored=second_mirrored).eval()
     router.assign(mixture.student_of_class)
     router.student.classifier[-1].weight.data *= 20  # so that it is sure of some images and not of others
     return mixture
@@ -239,7 +240,39 @@ def test_a_student_gives_a_second_opinion_where_the_router_is_unsure_of_its_own_
             asked = mixture.students[groups[row]].student(images[row : row + 1]).softmax(1)[0]
         torch.testing.assert_close(answers[row], (own[row] + asked) / 2)
     assert mixture.sent_to(images).tolist() == torch.where(unsure, groups, -1).tolist()
-    assert mixture.students_run(0.375) == 0.375
+    assert mixture.runs(0.375) == (0.375, 1)
+
+
+def test_a_mirrored_second_opinion_is_the_mean_of_four_answers_and_costs_so_many_runs() -> None:
+    mixture, images = answering_mixture((tuple(range(10)),), second_mirrored=True), torch.rand(12, 1, 8, 8)
+    assert isinstance(mixture.router, ClassRouter)
+    with torch.no_grad():
+        own, mirrored = (mixture.router.student(shown).softmax(1) for shown in (images, images.flip(3)))
+        mixture.second_below = float(own.amax(1).sort().values[4:6].mean())
+        answers, unsure = mixture(images).softmax(1), own.amax(1) <= mixture.second_below
+        assert unsure.sum() == 5
+        torch.testing.assert_close(answers[~unsure], own[~unsure])
+        for row in unsure.nonzero().squeeze(1).tolist():
+            shown = torch.stack([images[row], images[row].flip(2)])
+            asked = mixture.students[0].student(shown).softmax(1)
+            torch.testing.assert_close(answers[row], (own[row] + mirrored[row] + asked.sum(0)) / 4)
+    assert sum(sum(student.batches) for student in mixture.students) == 2 * unsure.sum()
+    assert mixture.runs(0.25) == (0.5, 1.25)
+    counted = cost(mixture, SHAPE)
+    assert counted.macs_of(*mixture.runs(0.25)) == 1.25 * counted.router_macs + 0.5 * counted.student_macs
+
+
+def test_answers_that_underflow_keep_their_order() -> None:
+    logits = torch.tensor([[0.0, -300.0, -200.0]])
+    mean = mean_answer([logits, logits])
+    torch.testing.assert_close(mean, logits)
+
+
+def test_only_a_router_that_answers_looks_at_mirrored_images() -> None:
+    for answers, clusters in ((False, (tuple(range(10)),)), (True, CLUSTERS)):
+        router, students = ClassRouter(SHAPE, len(clusters)), [Student(SHAPE, 10) for _ in clusters]
+        with pytest.raises(InputError, match="only a router that answers itself, beside one student"):
+            Mixture(router, students, clusters, router_answers=answers, second_mirrored=True)
 
 
 def test_only_a_class_router_can_answer() -> None:

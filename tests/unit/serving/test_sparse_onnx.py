@@ -129,11 +129,17 @@ def test_every_router_and_shared_layers(kind: str, tmp_path: Path) -> None:
             same(serve, model, images[image : image + 1])
 
 
-@pytest.mark.parametrize("clusters", [CLUSTERS, (tuple(range(6)),)], ids=["three students", "one student"])
-def test_a_router_that_answers_itself(clusters: tuple[tuple[int, ...], ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("clusters", "mirrored"),
+    [(CLUSTERS, False), ((tuple(range(6)),), False), ((tuple(range(6)),), True)],
+    ids=["three students", "one student", "mirrored images"],
+)
+def test_a_router_that_answers_itself(clusters: tuple[tuple[int, ...], ...], mirrored: bool, tmp_path: Path) -> None:
     torch.manual_seed(1)
     router = router_spec("class", SHAPE, len(clusters), 8, classes=6)
-    mixture = build(MixtureSpec(router=router, student=STUDENT, clusters=clusters, router_answers=True))
+    mixture = build(
+        MixtureSpec(router=router, student=STUDENT, clusters=clusters, router_answers=True, second_mirrored=mirrored)
+    )
     assert isinstance(mixture, Mixture)
     images = drawn(64)
     pixels = normalise(torch.from_numpy(images.transpose(0, 3, 1, 2)), (0.4,), (0.3,))
@@ -147,7 +153,10 @@ def test_a_router_that_answers_itself(clusters: tuple[tuple[int, ...], ...], tmp
         same(serve, model, images)
         for image in range(4):
             same(serve, model, images[image : image + 1])
-    assert [heavy(then) for then, _ in branches(onnx.load(model.path).graph)] == [4] * len(clusters)
+    # A student's four layers, or those of the student twice and of its router, once for the image and once mirrored.
+    graph = onnx.load(model.path).graph
+    assert heavy(list(graph.node)) == 4
+    assert [heavy(then) for then, _ in branches(graph)] == [12 if mirrored else 4] * len(clusters)
 
 
 def heavy(nodes: list[onnx.NodeProto]) -> int:

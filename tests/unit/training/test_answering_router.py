@@ -1,11 +1,13 @@
 """A router that answers itself: trained apart from the student, without joint training, at what both cost."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from moist.data import dataset as image_dataset
 from moist.errors import InputError
 from moist.models.cost import cost, macs
 from moist.models.mixture import Mixture
@@ -131,10 +133,26 @@ def test_single_students_look_again_where_training_mirrors_its_images(folder: Pa
     assert (student.second_look[-1].accuracy, student.second_look[-1].macs) == (right, 2 * student.macs)
 
 
+def test_mirrored_images_are_for_data_whose_training_mirrors_them(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="training mirrors, and those of tiny it does not"):
+        jointly(folder, tmp_path / "plain", epochs=0, second_mirrored=True)
+    plain, cpu = tiny_dataset(), torch.device("cpu")
+    mirrored = replace(plain, augmentation=replace(plain.augmentation, flip=True))
+    shutil.copytree(folder, tmp_path / "inputs", ignore=shutil.ignore_patterns("dataset"))
+    image_dataset.save(mirrored, tmp_path / "inputs" / "dataset")
+    saved = jointly(tmp_path / "inputs", tmp_path / "mirrored", epochs=0, second_mirrored=True)
+    (row,) = measure_rows(load_candidates({"mixture": saved}, cpu), mirrored, cpu, "fp32", 7, 0.0)
+    counted = cost(load_model(saved), SHAPE)
+    assert "both also about the mirrored image" in row.note
+    assert counted.router_macs < row.macs < 2 * counted.router_macs + 2 * counted.student_macs
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("control", ["same_budget", "same_cost"])
-def test_its_controls_get_all_that_it_costs(folder: Path, tmp_path: Path, control: str) -> None:
+def test_its_controls_get_all_that_it_costs(folder: Path, tmp_path: Path, control: str, mirrored: bool) -> None:
     counted = cost(load_model(jointly(folder, tmp_path, epochs=0)), SHAPE)
     settings = {**ANSWERS, "control": control, "epochs": 2, "router": "class", "router_hidden": 16}
+    settings |= {"second_mirrored": mirrored}
     settings |= {"router_channels": 64, "router_epochs": 3, "joint_epochs": 0}
     single = distilled(folder, tmp_path / control, settings)
     own = macs(load_model(single), SHAPE)
@@ -143,6 +161,7 @@ def test_its_controls_get_all_that_it_costs(folder: Path, tmp_path: Path, contro
     assert budget <= spent.macs < budget + 96 * own
     if control == "same_cost":
         wanted = counted.router_macs + 0.5 * counted.student_macs
+        wanted += 0.5 * (counted.router_macs + counted.student_macs) if mirrored else 0
         assert wanted <= own < 1.2 * wanted
     else:
         assert own == counted.student_macs
@@ -160,6 +179,7 @@ def test_one_cluster_is_for_a_router_that_answers(folder: Path, tmp_path: Path) 
         ({"shared_layers": 1, "routing": "soft"}, "no shared_layers"),
         ({"routing": "oracle"}, "no routing=oracle"),
         ({"router_answers": False, "epochs": 0}, "all students are alike"),
+        ({"router_answers": False, "second_mirrored": True}, "it needs router_answers"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], said: str) -> None:

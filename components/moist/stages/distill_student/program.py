@@ -38,7 +38,7 @@ def distill_student(
 ) -> Metadata:
     """Train a student on the teacher's stored logits, or on a teacher that is asked anew."""
     data, device = load_dataset(dataset), choose_device()
-    targets = load_targets(logits, data, device)
+    targets = load_targets(logits, data, device, settings.fresh_seed())
     groups = class_clusters.load(clusters, len(data.classes)).clusters if clusters else None
     spec, epochs = network_of(settings, data, groups)
     torch.manual_seed(settings.seed)
@@ -88,7 +88,7 @@ def network_of(settings: Settings, data: ImageDataset, clusters: list[list[int]]
         budget += settings.router_epochs * mixture_cost.router_macs
     if settings.control == "same_budget":
         return plain, math.ceil(budget / student_cost)
-    target = math.ceil(mixture_cost.macs_of(mixture.students_run(settings.second_share)))
+    target = math.ceil(mixture_cost.macs_of(*mixture.runs(settings.second_share)))
     channels = channels_for_macs(data.shape, len(data.classes), settings.width, target)
     wide = plain.model_copy(update={"channels": channels})
     return wide, math.ceil(budget / student_macs(data.shape, len(data.classes), settings.width, channels))
@@ -107,6 +107,7 @@ def _mixture_spec(settings: Settings, student: NetworkSpec, clusters: list[list[
         clusters=tuple(tuple(members) for members in clusters),
         shared_layers=layers,
         router_answers=settings.router_answers,
+        second_mirrored=settings.second_mirrored,
     )
 
 

@@ -44,6 +44,9 @@ class Settings(DistillationSettings):
     second_share: float = Field(
         0.0, ge=0, le=1, description="for controls: share of the images on which a second student of the mixture runs"
     )
+    second_mirrored: bool = Field(
+        False, description="for controls: whether the mixture's second opinion looks at the mirrored image, too"
+    )
 
 
 STAGE = Stage(

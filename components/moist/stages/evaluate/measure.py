@@ -190,7 +190,7 @@ def _row(
         role=candidate.role,
         accuracy=evaluation.accuracy(logits, labels),
         loss=evaluation.loss(logits, labels),
-        macs=spent.macs_of(model.students_run(second)) if isinstance(model, Mixture) else spent.macs,
+        macs=spent.macs_of(*model.runs(second)) if isinstance(model, Mixture) else spent.macs,
         router_macs=spent.router_macs,
         paper_mflops=spent.paper_mflops,
         parameters=spent.parameters,
@@ -256,7 +256,8 @@ def _note(candidate: Candidate, second: float) -> str:
     if candidate.architecture == "oracle":
         return "routes by the true label, so it is an upper bound and no classifier"
     if isinstance(candidate.model, Mixture) and candidate.model.router_answers:
-        return f"the router answered, and on {second:.1%} of the images its student too, which is in the MMAC"
+        more = ", both also about the mirrored image" if candidate.model.second_mirrored else ""
+        return f"the router answered, and on {second:.1%} of the images its student too{more}, which is in the MMAC"
     return f"a second student ran on {second:.1%} of the images, and is in the MMAC" if second else ""
 
 

@@ -50,8 +50,10 @@ def train_jointly(
         raise InputError("One cluster leaves a router nothing to choose: use k of at least 2, or router_answers.")
     if settings.second_share and not len(data.validation):
         raise InputError(f"second_share={settings.second_share} needs validation images; prepare some, or set it to 0.")
+    if settings.second_mirrored and not data.augmentation.flip:
+        raise InputError(f"second_mirrored is for images that training mirrors, and those of {data.name} it does not.")
     check_fits(student, data.shape, len(data.classes))
-    targets = load_targets(logits, data, device)
+    targets = load_targets(logits, data, device, settings.fresh_seed())
     torch.manual_seed(settings.seed)
     model, spec = _mixture(settings, student, router, found.clusters)
     placed(model, device)
@@ -80,7 +82,7 @@ def train_jointly(
             **facts,
             "k": len(found.clusters),
             "routing": settings.routing,
-            "macs": cost.macs_of(model.students_run(settings.second_share)),
+            "macs": cost.macs_of(*model.runs(settings.second_share)),
         },
         "metrics": facts,
     }
@@ -97,6 +99,7 @@ def _mixture(
         clusters=tuple(tuple(members) for members in clusters),
         shared_layers=layers,
         router_answers=settings.router_answers,
+        second_mirrored=settings.second_mirrored,
     )
     chooser = load_model(router, expect="router") if router else None
     if layers and settings.routing != "oracle":

@@ -58,6 +58,11 @@ class Settings(DistillationSettings):
             "opinion: it runs on second_share of the images only, and the answer there is the mean of both"
         ),
     )
+    second_mirrored: bool = Field(
+        False,
+        validate_default=True,
+        description="with router_answers: for the second opinion router and student look at the mirrored image, too",
+    )
 
     @field_validator("mutual_weight")
     @classmethod
@@ -84,6 +89,13 @@ class Settings(DistillationSettings):
         if not router_answers and others.get("epochs") == 0:
             raise ValueError("with epochs=0 all students are alike, and a router has nothing to choose")
         return router_answers
+
+    @field_validator("second_mirrored")
+    @classmethod
+    def _has_a_second_opinion(cls, second_mirrored: bool, info: ValidationInfo) -> bool:
+        if second_mirrored and not info.data.get("router_answers"):
+            raise ValueError("it needs router_answers")
+        return second_mirrored
 
 
 STAGE = Stage(
