@@ -108,7 +108,7 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
     if name == "cluster_logits" and known and isinstance(k, int | float) and k > known.classes:
         raise InputError(f"Setting k={k:g} is not allowed: {arguments['dataset']} has {known.classes} classes.")
     if name == "train_jointly" and value("second_mirrored") and arguments.get("k") != 1:
-        raise InputError("Setting second_mirrored=true is not allowed: it is for a single student, --k 1.")
+        raise InputError("Setting second_mirrored=true is not allowed: it is for a single student: give --k 1.")
     if name == "train_jointly" and value("second_mirrored") and known and not known.flip:
         raise InputError(
             f"Setting second_mirrored=true is not allowed: training does not mirror {arguments['dataset']}."
