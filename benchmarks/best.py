@@ -71,6 +71,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
     "first layer shared": {"shared_layers": 1},
     "second opinion": {**SECOND_OPINION, "router_epochs": 22},
     "second opinion, mirrored": {**SECOND_OPINION, "second_mirrored": True},
+    "second opinion, as long": SECOND_OPINION,
     "paper, CNN router": PAPER,
     "paper, transformer router": {**PAPER, "router": "transformer", "controls": ()},
     "paper, linear router": {**PAPER, "router": "linear", "controls": ()},

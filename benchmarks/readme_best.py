@@ -37,7 +37,8 @@ def best_table(result: dict[str, Any]) -> str:
 
 
 def _rate(settings: dict[str, Any]) -> str:
-    return f", learning rate {settings['learning_rate']:g}" if "learning_rate" in settings else ""
+    rate = f", learning rate {settings['learning_rate']:g}" if "learning_rate" in settings else ""
+    return f"{rate}, new views every epoch" if settings.get("fresh_views") else rate
 
 
 def _points(difference: dict[str, Any] | None, seeds: int) -> str:

@@ -98,7 +98,7 @@ def load_description(folder: Path, expect: Role | Literal["mixture"] | None = No
     return description
 
 
-def check_fits(folder: Path, shape: tuple[int, int, int], classes: int | None = None) -> None:
+def check_fits(folder: Path, shape: tuple[int, int, int], classes: int) -> None:
     """Whether the model in `folder` takes images of `shape` (height, width, channels) and knows that many classes.
 
     Raises:
@@ -106,11 +106,11 @@ def check_fits(folder: Path, shape: tuple[int, int, int], classes: int | None = 
     """
     spec = load_description(folder).spec
     network = spec.student if isinstance(spec, MixtureSpec) else spec
-    if tuple(network.shape) != tuple(shape) or classes not in (None, network.outputs):
+    if (*network.shape, network.outputs) != (*shape, classes):
         raise DamagedArtifactError(
             f"{folder} was made for images of {'x'.join(map(str, network.shape))} and {network.outputs} outputs, the "
-            f"data set has {'x'.join(map(str, shape))}{f' and {classes} classes' if classes else ''}: pass a model "
-            "and a data set that belong together."
+            f"data set has {'x'.join(map(str, shape))} and {classes} classes: pass a model and a data set that belong "
+            "together."
         )
 
 
