@@ -1,6 +1,7 @@
 """evaluate measures a sweep's models beside the others, and compare_sweep reads what it wrote."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from moist.models.specification import MixtureSpec, NetworkSpec, build, router_s
 from moist.models.storage import save_model
 from moist.reports.results import Results
 from moist.reports.sweep import SweepComparison
-from moist.runtime.artifacts import MANIFEST, Manifest, describe, digest_of, write_json
+from moist.runtime.artifacts import MANIFEST, InputRecord, Manifest, describe, digest_of, read_manifest, write_json
 from moist.runtime.contract import execute
 from moist.runtime.task import parse_task
 from moist.stages.compare_sweep import program as comparing
@@ -24,12 +25,13 @@ SHAPE = (8, 8, 1)
 GROUPS = {2: ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)), 3: ((0, 1, 2), (3, 4, 5), (6, 7, 8, 9))}
 
 
-def stamped(folder: Path, kind: str) -> Path:
-    """The folder as an artifact of this kind."""
+def stamped(folder: Path, kind: str, learned_from: str = "") -> Path:
+    """The folder as an artifact of this kind, made of the data set with this digest if one is given."""
     files = describe(folder)
     manifest = Manifest(
         kind=kind, name=kind, digest=digest_of(files), files=files, stage="test", task="test", code_version="0",
-        settings={"routing": "soft"}, inputs={},
+        settings={"routing": "soft"},
+        inputs={"dataset": InputRecord(uri="s3://bucket/dataset", digest=learned_from)} if learned_from else {},
     )  # fmt: skip
     write_json(folder / MANIFEST, manifest.model_dump())
     return folder
@@ -116,6 +118,24 @@ def test_every_model_is_a_row_that_says_what_it_is(measured: list[Path], inputs:
     report = (measured[0].parent / "report").read_text("utf-8")
     assert report.count("<h3>MoIST") == 1, "a sweep's points are in the tables, their details are not drawn"
     assert where["by_width_1"] == inputs[inputs.index("--by-width") + 2]
+
+
+def test_models_of_another_data_set_are_named(inputs: list[str], tmp_path: Path) -> None:
+    own = read_manifest(Path(inputs[inputs.index("--dataset") + 1]), "dataset").digest
+    folders = {name: inputs[inputs.index(f"--{name}") + 1] for name in ("student", "mixture", "teacher")}
+    flags = list(inputs)
+    for (name, folder), digest in zip(folders.items(), ("0" * 64, own, ""), strict=True):
+        copy = Path(shutil.copytree(folder, tmp_path / name))
+        (copy / MANIFEST).unlink()
+        flags[flags.index(folder)] = str(stamped(copy, evaluating.STAGE.inputs[name].kind, digest))
+    outputs = [part for name in evaluating.STAGE.outputs for part in (f"--{name}", str(tmp_path / "out" / name))]
+    task = parse_task(evaluating.STAGE, [*flags, *outputs, "--latency-seconds", "0"])
+    execute(task, evaluating.STAGE, evaluating.evaluate)
+    results = Results.model_validate_json((tmp_path / "out" / "metrics" / "results.json").read_bytes())
+    assert results.data.split.endswith(
+        "Not the data set that student learned from, which may have had these test images."
+    )
+    assert "Not the data set that student learned from" in (tmp_path / "out" / "report").read_text("utf-8")
 
 
 def test_the_comparison_has_the_lines_and_the_seeds(measured: list[Path], tmp_path: Path) -> None:

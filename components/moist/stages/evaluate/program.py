@@ -1,6 +1,6 @@
 """python -m moist.stages.evaluate.program --dataset IN --teacher IN --student IN --mixture IN ... --report out.html"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,8 +14,9 @@ from moist.reports.html import html_report
 from moist.reports.results import Clustering, Curve, Data, Results
 from moist.reports.table import markdown_table
 from moist.runtime import provenance
-from moist.runtime.artifacts import read_manifest, write_json
+from moist.runtime.artifacts import InputRecord, read_manifest, write_json
 from moist.runtime.contract import RUNNING, Metadata, main
+from moist.runtime.terminal import say
 from moist.stages.evaluate.measure import Candidate, load_candidates, measure_rows
 from moist.stages.evaluate.settings import STAGE, Settings
 from moist.training.precision import choose_device
@@ -45,7 +46,7 @@ def evaluate(
     by_key = {row.key: row for row in rows}
     machine = provenance.machine()
     results = Results(
-        data=_data(data),
+        data=_data(data, _strangers(dataset, folders)),
         rows=rows,
         clustering=Clustering.model_validate(found.__dict__),
         curves=_curves([candidate for candidate in candidates if not by_key[candidate.key].swept]),
@@ -79,7 +80,19 @@ def _by_key(inputs: Mapping[str, T | list[T] | None]) -> dict[str, T]:
     return found
 
 
-def _data(data: ImageDataset) -> Data:
+def _strangers(dataset: Path, models: Mapping[str, Path]) -> list[str]:
+    """The models that learned from another data set than they are measured on, as their manifests have it."""
+    here = read_manifest(dataset, "dataset").digest
+    sources = {name: read_manifest(folder, name).inputs.get("dataset") for name, folder in models.items()}
+    return [name for name, source in sources.items() if isinstance(source, InputRecord) and source.digest != here]
+
+
+def _data(data: ImageDataset, strangers: Sequence[str]) -> Data:
+    note = data.split_note
+    if strangers:
+        warning = f"Not the data set that {', '.join(strangers)} learned from, which may have had these test images."
+        say(f"{STAGE.name}: {warning}")
+        note += f" {warning}"
     return Data(
         name=data.name,
         classes=list(data.classes),
@@ -87,7 +100,7 @@ def _data(data: ImageDataset) -> Data:
         train=len(data.train),
         validation=len(data.validation),
         test=len(data.test),
-        split=data.split_note,
+        split=note,
     )
 
 
