@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -10,7 +11,9 @@ from moist.data.dataset import Augmentation, ImageDataset
 from moist.errors import InputError
 from moist.mode.probing import Probe
 from moist.mode.results import ImageResults, best_alpha
-from moist.mode.vision import ImageMixture, VisionTraining, probe_images, train_images
+from moist.mode.vision import ImageMixture, VisionTraining, build_image_mixture, probe_images, train_images
+from moist.training.loop import Checkpoints
+from moist.training.precision import placed
 
 
 def table_5(
@@ -20,11 +23,13 @@ def table_5(
     seeds: Sequence[int],
     device: torch.device,
     say: Callable[[str], object] = sys.stderr.write,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[ImageResults, ImageMixture]:
     """Train one expert alone, MoE (alpha 0) and MoDE (each of `alphas`), all with the same seeds, and probe them.
 
     Also gives the MoDE of the first seed at the alpha that validation prefers, in evaluation mode. `say` is told of
-    each network, a line each.
+    each network, a line each. `checkpoints` keep what is known of the networks that are trained: a run that goes on
+    trains the others.
 
     Raises:
         InputError: no seeds or alphas, an alpha that is not above 0, or several without validation images.
@@ -40,28 +45,37 @@ def table_5(
             "validation_fraction above 0, or give one alpha."
         )
     began, strengths = time.monotonic(), [0.0, *alphas]
-    kept: dict[float, ImageMixture] = {}
+    state = checkpoints.load() if checkpoints else None
+    done: dict[str, Any] = state["networks"] if state else {}
     curves: dict[str, list[float]] = {}
 
     def trained(used: VisionTraining, alpha: float, seed: int, what: str) -> tuple[Probe, float | None]:
         """The probe on the test images, and the accuracy on the validation images."""
-        start = time.monotonic()
-        model, history = train_images(data, used, alpha, seed, device)
-        name = "single" if used.experts == 1 else f"alpha_{alpha:g}"
+        name = f"{what}, seed {seed}"
+        if name not in done:
+            start = time.monotonic()
+            model, history = train_images(data, used, alpha, seed, device)
+            probe = probe_images(model, data, data.test, used)
+            done[name] = {
+                "probe": probe.model_dump(),
+                "validation": probe_images(model, data, data.validation, used).accuracy
+                if len(data.validation)
+                else None,
+                "curve": history.series["accuracy"],
+                "weights": model.state_dict() if seed == seeds[0] and alpha else None,
+            }
+            say(f"{what} on {data.name}, seed {seed}: {100 * probe.accuracy:.2f}%, {time.monotonic() - start:.0f} s\n")
+            if checkpoints and checkpoints.due():
+                checkpoints.save({"epoch": len(done), "step": 0, "networks": done})
         if seed == seeds[0]:
-            curves[f"{name}_accuracy"] = history.series["accuracy"]
-        if seed == seeds[0] and alpha:
-            kept[alpha] = model
-        probe = probe_images(model, data, data.test, used)
-        validation = probe_images(model, data, data.validation, used).accuracy if len(data.validation) else None
-        say(f"{what} on {data.name}, seed {seed}: {100 * probe.accuracy:.2f}%, {time.monotonic() - start:.0f} s\n")
-        return probe, validation
+            curves["single_accuracy" if used.experts == 1 else f"alpha_{alpha:g}_accuracy"] = done[name]["curve"]
+        return Probe.model_validate(done[name]["probe"]), done[name]["validation"]
 
     one_expert = settings.model_copy(update={"experts": 1})
     alone, mixed = [], []
     for seed in seeds:
         alone.append(trained(one_expert, 0.0, seed, "one expert"))
-        mixed.append([trained(settings, alpha, seed, f"mixture, alpha {alpha:g}") for alpha in strengths])
+        mixed.append([trained(settings, alpha, seed, _mixture(alpha)) for alpha in strengths])
     results = ImageResults(
         images=data.name,
         classes=len(data.classes),
@@ -81,7 +95,15 @@ def table_5(
         curves=curves,
         seconds=round(time.monotonic() - began, 3),
     )
-    return results, kept[best_alpha(strengths, results.validation, alphas)]
+    best = best_alpha(strengths, results.validation, alphas)
+    with torch.random.fork_rng():
+        model = placed(build_image_mixture(settings, data.shape, len(data.classes)), device)
+    model.load_state_dict(done[f"{_mixture(best)}, seed {seeds[0]}"]["weights"])
+    return results, model.eval()
+
+
+def _mixture(alpha: float) -> str:
+    return f"mixture, alpha {alpha:g}"
 
 
 def _said(augmentation: Augmentation) -> str:

@@ -1,6 +1,8 @@
 """C-DMoE: shapes, where the experts are, that it learns, how alpha is chosen, that probes are of the same network."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +50,44 @@ def test_table_5_learns_and_adds_up() -> None:
     assert len(said) == 2 * (1 + 3)
     chosen = results.alphas.index(best_alpha(results.alphas, results.validation, [0.1, 1.0]))
     assert probe_images(model, stripes(), stripes().test, SMALL) == results.probes[chosen][0]
+
+
+class Kept:
+    """Checkpoints that are always due, as another process reads them."""
+
+    def __init__(self) -> None:
+        self.file = b""
+
+    def load(self) -> dict[str, Any] | None:
+        return torch.load(io.BytesIO(self.file), weights_only=True) if self.file else None
+
+    def due(self) -> bool:
+        return True
+
+    def save(self, state: dict[str, Any]) -> None:
+        written = io.BytesIO()
+        torch.save(state, written)
+        self.file = written.getvalue()
+
+
+def test_table_5_goes_on_with_the_network_that_it_was_at() -> None:
+    quick, kept, said = SMALL.model_copy(update={"epochs": 1}), Kept(), list[str]()
+
+    def say(line: str) -> None:
+        if len(said) == 4:
+            raise KeyboardInterrupt
+        said.append(line)
+
+    how = (stripes(), quick, [0.1, 1.0], [0, 1], CPU)
+    with pytest.raises(KeyboardInterrupt):
+        table_5(*how, say, kept)
+    rest: list[str] = []
+    resumed, model = table_5(*how, rest.append, kept)
+    whole, expected = table_5(*how, lambda _: None)
+    assert len(rest) == 4, "of eight networks four were known"
+    assert resumed.model_copy(update={"seconds": whole.seconds}) == whole
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
 
 
 def test_alpha_is_chosen_on_validation_images_among_those_offered() -> None:

@@ -13,6 +13,7 @@ from moist.reports.pages import curves_page
 from moist.reports.results import Curve
 from moist.runtime.artifacts import write_json
 from moist.runtime.contract import Metadata, main
+from moist.runtime.training import checkpoints_of
 from moist.stages.train_vision_mixture.settings import STAGE, Settings
 from moist.training.precision import choose_device
 
@@ -33,7 +34,8 @@ def train_vision_mixture(
         precision=settings.precision,
         **{name: getattr(settings, name) for name in named},
     )
-    found, model = table_5(data, training, settings.strengths, settings.seeds, choose_device())
+    checkpoints = checkpoints_of(settings.checkpoint_seconds)
+    found, model = table_5(data, training, settings.strengths, settings.seeds, choose_device(), checkpoints=checkpoints)
     alpha = best_alpha(found.alphas, found.validation, found.alphas)
     write_results(found, results)
     facts = {"runs": settings.runs, "alpha": alpha, "single_accuracy": float(np.mean(found.single))}

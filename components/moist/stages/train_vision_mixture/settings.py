@@ -37,6 +37,9 @@ class Settings(StageSettings):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="number format of the forward pass; auto takes bf16 on GPUs and on CPUs with AMX"
     )
+    checkpoint_seconds: float = Field(
+        60.0, ge=0, le=86_400, description="seconds between checkpoints, where a place for them is configured"
+    )
 
     @field_validator("alphas")
     @classmethod
