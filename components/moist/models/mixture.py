@@ -31,14 +31,6 @@ def check_clusters(clusters: Sequence[Sequence[int]]) -> int:
     return len(members)
 
 
-def mean_answer(answers: Sequence[Tensor]) -> Tensor:
-    """The logarithm of the mean of the probabilities, float32 (N, classes), that several logits (N, classes) give."""
-    logs = torch.stack([logits.float().log_softmax(dim=1) for logits in answers])
-    # The largest is taken out first: all the others' probabilities may be 0 in float32.
-    largest = logs.amax(dim=0)
-    return largest + (logs - largest).exp().mean(dim=0).log()
-
-
 class Mixture(nn.Module):
     """One router and k students; only the student that the router chooses runs.
 
@@ -50,8 +42,8 @@ class Mixture(nn.Module):
 
     With `router_answers` the router, a `ClassRouter` that takes the image, is the first to answer: the student that it
     chooses runs where the router's probability of its class is at most `second_below`, and the answer there is the mean
-    of both probabilities. With `second_mirrored` (and a single student) both look at the mirrored image there, too, and
-    the answer is the mean of all four.
+    of both logits. With `second_mirrored` (and a single student) both look at the mirrored image there, too, and the
+    answer is the mean of all four.
 
     Without a router (the conceptual 100% router, which knows the label) only `forward_to` can be used, with
     `student_of_class[labels]` as the choice: an upper bound.
@@ -180,17 +172,16 @@ class Mixture(nn.Module):
     def _with_router(self, features: Tensor) -> Tensor:
         router = self.router
         assert isinstance(router, ClassRouter)
-        named: Tensor = router.student(features).float()
-        own = named.log_softmax(dim=1)
-        rows = (own.exp().amax(dim=1) <= self.second_below).nonzero().squeeze(1)
+        own: Tensor = router.student(features).float()
+        rows = (own.softmax(dim=1).amax(dim=1) <= self.second_below).nonzero().squeeze(1)
         if len(rows) == 0:
             return own
-        images, chosen = features[rows], router.of_classes(named[rows]).argmax(dim=1)
+        images, chosen = features[rows], router.of_classes(own[rows]).argmax(dim=1)
         if not self.second_mirrored:
-            return own.index_copy(0, rows, mean_answer([named[rows], self._dispatch(images, chosen)]))
+            return own.index_copy(0, rows, (own[rows] + self._dispatch(images, chosen)) / 2)
         mirrored = images.flip(3)
-        asked = self._dispatch(torch.cat([images, mirrored]), chosen.repeat(2)).chunk(2)
-        return own.index_copy(0, rows, mean_answer([named[rows], router.student(mirrored), *asked]))
+        asked = self._dispatch(torch.cat([images, mirrored]), chosen.repeat(2)).view(2, len(rows), -1).sum(dim=0)
+        return own.index_copy(0, rows, (own[rows] + asked + router.student(mirrored)) / 4)
 
     def _dispatch(self, features: Tensor, expert_index: Tensor) -> Tensor:
         batch, experts = len(features), len(self.students)

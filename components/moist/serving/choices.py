@@ -1,13 +1,11 @@
 """ONNX nodes that choose the students of each image from the router's logits, and merge two students' answers."""
 
-import math
-
 from onnx import NodeProto, TensorProto, helper
 
 IMAGES, ROUTER_LOGITS, STUDENT, LOGITS = "images", "router_logits", "student", "logits"
 """The model's input, and its outputs."""
 ROUTER_ANSWERS = "router_answers"
-"""float (B, classes): the logarithms of a router's own probabilities, where it answers itself."""
+"""float (B, classes): the logits of a router that answers itself."""
 SENT_TO = "sent_to"
 """int64 (B,), or (2, B) where there are second choices: the student of each image, -1 for none."""
 LAST = "last"
@@ -60,8 +58,8 @@ def unsure_choices(below: float) -> list[NodeProto]:
     return [
         _whole("column", 1),
         helper.make_node("ArgMax", [ROUTER_LOGITS], ["choice"], axis=1, keepdims=0),
-        helper.make_node("ReduceMax", [ROUTER_ANSWERS, "column"], ["log_certainty"], keepdims=0),
-        helper.make_node("Exp", ["log_certainty"], ["certainty"]),
+        helper.make_node("Softmax", [ROUTER_ANSWERS], ["class_probabilities"], axis=1),
+        helper.make_node("ReduceMax", ["class_probabilities", "column"], ["certainty"], keepdims=0),
         _number("second_below", below),
         helper.make_node("LessOrEqual", ["certainty", "second_below"], [_UNSURE]),
         helper.make_node("Constant", [], ["none"], value_int=-1),
@@ -71,38 +69,17 @@ def unsure_choices(below: float) -> list[NodeProto]:
 
 
 def with_own_answer(answer: str, own: str, number: int, asked: int = 1) -> tuple[list[NodeProto], str]:
-    """The log of the mean of the router's probabilities and others', from log-probabilities and from logits.
+    """The mean of the router's logits and of others, of which `answer` is the sum of so many as `asked` says.
 
-    `asked` is how many answers the others' is the mean of. Nodes that make it, and its name; `number` tells students
-    apart.
+    Nodes that make it, and its name; `number` tells students apart.
     """
-
-    def name(value: str) -> str:
-        return f"{value}_of_{number}"
-
-    logs, weigh = name("asked"), []
-    if asked > 1:
-        logs = name("log_asked")
-        weigh = [
-            _number(name("log_count"), math.log(asked)),
-            helper.make_node("Add", [logs, name("log_count")], [name("asked")]),
-        ]
+    total, share, mean = (f"{value}_of_{number}" for value in ("total", "share", "mean"))
     nodes = [
-        helper.make_node("LogSoftmax", [answer], [logs], axis=1),
-        *weigh,
-        # Not Log(Exp + Exp): without the larger one taken out both may be 0.
-        helper.make_node("Max", [name("asked"), own], [name("larger")]),
-        helper.make_node("Min", [name("asked"), own], [name("smaller")]),
-        helper.make_node("Sub", [name("smaller"), name("larger")], [name("below_larger")]),
-        helper.make_node("Exp", [name("below_larger")], [name("ratio")]),
-        _number(name("one"), 1.0),
-        helper.make_node("Add", [name("ratio"), name("one")], [name("both")]),
-        helper.make_node("Log", [name("both")], [name("log_both")]),
-        helper.make_node("Add", [name("larger"), name("log_both")], [name("sum")]),
-        _number(name("log_all"), math.log(asked + 1)),
-        helper.make_node("Sub", [name("sum"), name("log_all")], [name("mean")]),
+        helper.make_node("Add", [answer, own], [total]),
+        _number(share, 1 / (asked + 1)),
+        helper.make_node("Mul", [total, share], [mean]),
     ]
-    return nodes, name("mean")
+    return nodes, mean
 
 
 def used(student: int) -> str:

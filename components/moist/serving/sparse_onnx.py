@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from moist.data.batches import normalise
 from moist.errors import InputError, MoistError
-from moist.models.mixture import Mixture, mean_answer
+from moist.models.mixture import Mixture
 from moist.models.routers import ClassRouter, Router
 from moist.serving.choices import (
     IMAGES,
@@ -90,17 +90,18 @@ class _Dense(nn.Module):
         features = self.mixture.features(pixels)
         if self.mixture.router_answers and isinstance(self.router, ClassRouter):
             named = self.router.student(features)
-            firsts = [self.router.of_classes(named), named.log_softmax(1)]
+            firsts = [self.router.of_classes(named), named]
         else:
             firsts = [self.router(features)]
         return *firsts, *(self._asked(student, features) for student in self.mixture.students)
 
     def _asked(self, student: nn.Module, features: Tensor) -> Tensor:
-        """A student's answer; with those of both to the mirrored image, where a second opinion needs them."""
+        """A student's logits; plus those of both about the mirrored image, where a second opinion needs them."""
         if not (self.mixture.second_mirrored and isinstance(self.router, ClassRouter)):
             return student(features)  # type: ignore[no-any-return]
         mirrored = features.flip(3)
-        return mean_answer([student(features), student(mirrored), self.router.student(mirrored)])
+        total: Tensor = student(features) + student(mirrored) + self.router.student(mirrored)
+        return total
 
 
 def exported_network(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
@@ -189,8 +190,8 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
 class _Branches:
     """What the students' branches have in common.
 
-    `batched` and `initializers` are the values outside of them that they may use. `asked` is how many answers, beside
-    that of a router which answers itself, each of them gives the mean of; 0 for other routers.
+    `batched` and `initializers` are the values outside of them that they may use. `asked` is how many logits,
+    beside those of a router which answers itself, each of them gives the sum of; 0 for other routers.
     """
 
     batched: set[str]

@@ -42,13 +42,13 @@ def second_look(
 ) -> list[Point]:
     """Accuracy and mean cost where a second opinion is averaged in on the share of images `first` is least sure of.
 
-    The answer there is the mean of both probabilities; each opinion costs `macs`.
+    The answer there is the mean of both logits; each opinion costs `macs`.
 
     Args:
         first, second: logits, float (N, classes), of both opinions. labels: int64 (N,).
     """
-    own, other = first.double().softmax(dim=1), second.double().softmax(dim=1)
-    order = own.amax(dim=1).argsort(stable=True)
+    own, other = first.double(), second.double()
+    order = own.softmax(dim=1).amax(dim=1).argsort(stable=True)
     points = []
     for share in shares:
         rows = order[: round(share * len(labels))]

@@ -128,7 +128,7 @@ def test_single_students_look_again_where_training_mirrors_its_images(folder: Pa
         0
     ]
     with torch.no_grad():
-        both = model(images).softmax(1) + model(images.flip(3)).softmax(1)
+        both = model(images) + model(images.flip(3))
     right = float((both.argmax(1) == torch.from_numpy(data.test.labels)).double().mean())
     assert (student.second_look[-1].accuracy, student.second_look[-1].macs) == (right, 2 * student.macs)
 
