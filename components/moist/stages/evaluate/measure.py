@@ -184,14 +184,15 @@ def _row(
     else:
         logits, routing = evaluation.predict(model, images, precision, batch_size=batch_size), None
     spent = cost(model, data.shape)
+    students, routers = model.runs(second) if isinstance(model, Mixture) else (1, 1)
     row = Row(
         key=candidate.key,
         label=candidate.label,
         role=candidate.role,
         accuracy=evaluation.accuracy(logits, labels),
         loss=evaluation.loss(logits, labels),
-        macs=spent.macs_of(*model.runs(second)) if isinstance(model, Mixture) else spent.macs,
-        router_macs=spent.router_macs,
+        macs=spent.macs_of(students, routers),
+        router_macs=routers * spent.router_macs,
         paper_mflops=spent.paper_mflops,
         parameters=spent.parameters,
         epochs=sum(step.epochs for step in candidate.steps),
