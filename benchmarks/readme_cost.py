@@ -44,7 +44,7 @@ def _points(path: Path) -> list[CostPoint]:
         found, epochs = result["results"], result["settings"]["epochs"]
         return [CostPoint(f"Teacher (resnet18), {epochs} epochs", "teacher", found["macs"], found["accuracy"])]
     if path.stem.startswith("best-") and DATASET in path.stem:
-        kind = path.stem.removeprefix(f"best-{DATASET}").removeprefix("-")
+        kind = path.stem.removeprefix(f"best-{DATASET}").removeprefix("-").replace("-", " ")
         return [
             CostPoint(f"{name} ({kind})" if kind else name, _role(name), 1e6 * row["mmac"], row["accuracy"]["mean"],
                       row["accuracy"]["std"])
