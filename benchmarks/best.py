@@ -119,6 +119,8 @@ def main() -> None:
     settings |= {"fresh_views": True} if options.fresh_views else {}
     settings |= {"data": data.split_note, "train": len(data.train)}
     seeds = _earlier(options.name, settings) if options.write else {}
+    if options.keep:
+        _keep_for(options.keep, settings)
     for seed, name, row in _trained(options, seeds):
         seeds.setdefault(str(seed), {})[name] = row
         print(f"seed {seed}: {name} {100 * row['accuracy']:.2f}", flush=True)
@@ -169,6 +171,19 @@ def _earlier(name: str, settings: dict[str, Any]) -> dict[str, dict[str, Kept]]:
         raise InputError(f"{path} has results with other settings, {result['settings']}; choose another name.")
     found: dict[str, dict[str, Kept]] = result["results"]["seeds"]
     return found
+
+
+def _keep_for(folder: Path, settings: dict[str, Any]) -> None:
+    """Note the settings in a folder of kept models.
+
+    Raises:
+        InputError: its models were trained with others.
+    """
+    path = folder / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise InputError(f"{folder} has models of other settings, {path.read_text()}; choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings))
 
 
 def summary(seeds: dict[str, dict[str, Kept]]) -> dict[str, Any]:

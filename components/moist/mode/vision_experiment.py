@@ -44,7 +44,7 @@ def table_5(
             f"{len(alphas)} alphas are to be chosen from, but {data.name} has no validation images: set "
             "validation_fraction above 0, or give one alpha."
         )
-    began, strengths = time.monotonic(), [0.0, *alphas]
+    strengths = [0.0, *alphas]
     state = checkpoints.load() if checkpoints else None
     done: dict[str, Any] = state["networks"] if state else {}
     curves: dict[str, list[float]] = {}
@@ -63,8 +63,9 @@ def table_5(
                 else None,
                 "curve": history.series["accuracy"],
                 "weights": model.state_dict() if seed == seeds[0] and alpha else None,
+                "seconds": time.monotonic() - start,
             }
-            say(f"{what} on {data.name}, seed {seed}: {100 * probe.accuracy:.2f}%, {time.monotonic() - start:.0f} s\n")
+            say(f"{what} on {data.name}, seed {seed}: {100 * probe.accuracy:.2f}%, {done[name]['seconds']:.0f} s\n")
             if checkpoints and checkpoints.due():
                 checkpoints.save({"epoch": len(done), "step": 0, "networks": done})
         if seed == seeds[0]:
@@ -93,7 +94,7 @@ def table_5(
         validation=[[found for _, found in row] for row in mixed],
         probes=[[row[v][0] for row in mixed] for v in range(len(strengths))],
         curves=curves,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(sum(found["seconds"] for found in done.values()), 3),
     )
     best = best_alpha(strengths, results.validation, alphas)
     with torch.random.fork_rng():

@@ -139,3 +139,4 @@ class Results(_Frozen):
         description="the inputs, one a line: name, stage, uri, digest (sha256:...), and code version, seconds, "
         "parameters as text",
     )
+    warning: str = Field(default="", description="what keeps these numbers from being what they seem; a sentence")

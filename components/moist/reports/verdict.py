@@ -23,10 +23,11 @@ def caveat(results: Results) -> str:
     """What the ± in the verdicts is, and what it leaves out."""
     paired = all(row.right_alone for row in results.rows if row.role in ("mixture", "control"))
     how = "over the images that only one of the two models got right" if paired else "the two taken as independent"
-    return (
+    text = (
         f"One seed and {results.data.test:,} held-out images: ± is the standard error of a difference, {how}. The "
         "spread over seeds comes on top. A model that beat another is above it by more than twice that error."
     )
+    return f"{text} {results.warning}".strip()
 
 
 def standard_error(accuracy: float, images: int) -> float:

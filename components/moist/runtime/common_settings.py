@@ -37,10 +37,6 @@ class DistillationSettings(TrainingSettings):
         description="new augmented views every epoch, with the mean of the teacher's logits of an image's stored views",
     )
 
-    def fresh_seed(self) -> int | None:
-        """What new views are drawn by, for `load_targets`; None where the stored ones are shown."""
-        return self.seed if self.fresh_views else None
-
 
 def numbers(text: str) -> list[float]:
     """Numbers divided by commas. Raises ValueError for anything else."""

@@ -113,7 +113,8 @@ def _reader(spec: dict[str, Any]) -> Callable[[str], Any]:
                 return [int(part) if part.isdecimal() else part for part in map(str.strip, text.split(",")) if part]
             return READERS[kind](text)
         except (ValueError, KeyError):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {kind.lower().replace('_', ' ')}") from None
+            shown = repr(text) if "@" not in text else "what was given"  # it may hold credentials
+            raise argparse.ArgumentTypeError(f"{shown} is not a {kind.lower().replace('_', ' ')}") from None
 
     return read
 

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -108,7 +108,10 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
     if name == "cluster_logits" and known and isinstance(k, int | float) and k > known.classes:
         raise InputError(f"Setting k={k:g} is not allowed: {arguments['dataset']} has {known.classes} classes.")
     if name == "train_jointly" and value("second_mirrored") and arguments.get("k") != 1:
-        raise InputError("Setting second_mirrored=true is not allowed: it is for a single student: give --k 1.")
+        raise InputError(
+            "Setting second_mirrored=true is not allowed: it is for a single student: give --k 1, or "
+            "--second-mirrored false."
+        )
     if name == "train_jointly" and value("second_mirrored") and known and not known.flip:
         raise InputError(
             f"Setting second_mirrored=true is not allowed: training does not mirror {arguments['dataset']}."
@@ -117,16 +120,23 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
         raise InputError("Setting router_answers=true is not allowed: it needs --router class, which knows classes.")
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a value, whatever lists and structures it is in."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(part)
+
+
 def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
     """Validate every task's settings as the stages will, so that no stage runs before a later one's mistake is found.
 
     Raises:
         InputError: with one sentence for every setting that is not allowed.
     """
-    for value in arguments.values():
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str):
-                refuse_credentials(text)  # before they are on record
+    for text in _texts(arguments):
+        refuse_credentials(text)  # before they are on record
     problems: dict[str, None] = {}
     for task in planned_tasks(pipeline, arguments):
         stage = _stage_of(pipeline, task.component)

@@ -37,8 +37,10 @@ def distill_student(
     curves: Path,
 ) -> Metadata:
     """Train a student on the teacher's stored logits, or on a teacher that is asked anew."""
+    if teacher is not None and settings.fresh_views:
+        raise InputError("fresh_views is for stored logits: a teacher that is asked anew sees new views already.")
     data, device = load_dataset(dataset), choose_device()
-    targets = load_targets(logits, data, device, settings.fresh_seed())
+    targets = load_targets(logits, data, device, settings.seed if settings.fresh_views else None)
     groups = class_clusters.load(clusters, len(data.classes)).clusters if clusters else None
     spec, epochs = network_of(settings, data, groups)
     torch.manual_seed(settings.seed)

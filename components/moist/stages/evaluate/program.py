@@ -1,6 +1,6 @@
 """python -m moist.stages.evaluate.program --dataset IN --teacher IN --student IN --mixture IN ... --report out.html"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,9 +44,15 @@ def evaluate(
     candidates = load_candidates(folders, device)
     rows = measure_rows(candidates, data, device, settings.precision, settings.batch_size, settings.latency_seconds)
     by_key = {row.key: row for row in rows}
+    strangers = _strangers(dataset, folders)
+    warning = ""
+    if strangers:
+        warning = f"Not the data set that {', '.join(strangers)} learned from, which may have had these test images."
+        say(f"{STAGE.name}: {warning}")
     machine = provenance.machine()
     results = Results(
-        data=_data(data, _strangers(dataset, folders)),
+        data=_data(data),
+        warning=warning,
         rows=rows,
         clustering=Clustering.model_validate(found.__dict__),
         curves=_curves([candidate for candidate in candidates if not by_key[candidate.key].swept]),
@@ -87,12 +93,7 @@ def _strangers(dataset: Path, models: Mapping[str, Path]) -> list[str]:
     return [name for name, source in sources.items() if isinstance(source, InputRecord) and source.digest != here]
 
 
-def _data(data: ImageDataset, strangers: Sequence[str]) -> Data:
-    note = data.split_note
-    if strangers:
-        warning = f"Not the data set that {', '.join(strangers)} learned from, which may have had these test images."
-        say(f"{STAGE.name}: {warning}")
-        note += f" {warning}"
+def _data(data: ImageDataset) -> Data:
     return Data(
         name=data.name,
         classes=list(data.classes),
@@ -100,7 +101,7 @@ def _data(data: ImageDataset, strangers: Sequence[str]) -> Data:
         train=len(data.train),
         validation=len(data.validation),
         test=len(data.test),
-        split=note,
+        split=data.split_note,
     )
 
 

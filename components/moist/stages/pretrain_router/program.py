@@ -39,6 +39,8 @@ def pretrain_router(
     """Train a router on the clusters of the classes, then scale its temperature on the validation images."""
     if logits is not None and settings.architecture != "class":
         raise InputError(f"architecture={settings.architecture} takes no --logits: it learns clusters, not classes.")
+    if logits is None and settings.fresh_views:
+        raise InputError("fresh_views is for stored logits: without --logits every epoch has new views already.")
     data, device = load_dataset(dataset), choose_device()
     found = class_clusters.load(clusters, len(data.classes))
     spec = router_spec(

@@ -24,6 +24,9 @@ from moist.training.precision import choose_device, placed
 from moist.training.record import keep, read_steps, step
 from moist.training.targets import load_targets
 
+JOINT_VIEW_SEED = 2_000_003
+"""Added to the seed by which new views are drawn: the student began with those of the seed itself."""
+
 
 def train_jointly(
     settings: Settings,
@@ -53,7 +56,8 @@ def train_jointly(
     if settings.second_mirrored and not data.augmentation.flip:
         raise InputError(f"second_mirrored is for images that training mirrors, and those of {data.name} it does not.")
     check_fits(student, data.shape, len(data.classes))
-    targets = load_targets(logits, data, device, settings.fresh_seed())
+    fresh_seed = settings.seed + JOINT_VIEW_SEED if settings.fresh_views else None
+    targets = load_targets(logits, data, device, fresh_seed)
     torch.manual_seed(settings.seed)
     model, spec = _mixture(settings, student, router, found.clusters)
     placed(model, device)
