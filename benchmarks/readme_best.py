@@ -26,11 +26,18 @@ def best_table(result: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     settings = result["settings"]
     named = ", ".join(map(str, settings.get("seeds") or result["results"]["seeds"]))
+    means = (
+        f"Means over seeds {named}, or the first n of them; ± is the standard deviation; differences in points, paired "
+        "by seed, with their 95% intervals."
+        if most > 1
+        else f"Seed {named} alone; differences in points."
+    )
+    together = f"{settings['joint_epochs']} together, k={settings['k']}"
+    if any(name.startswith("second opinion") for name in rows):
+        together += " (second opinions: none, k=1)"
     note = (
-        f"{settings['data']} {settings['train']:,} training images. Means over seeds {named}, or the first n of them; "
-        "± is the standard deviation; differences in points, paired by seed, with their 95% intervals. "
-        f"{settings['student_epochs']} epochs for the student, {settings['joint_epochs']} together, k={settings['k']}"
-        f"{_rate(settings)}. "
+        f"{settings['data']} {settings['train']:,} training images. {means} "
+        f"{settings['student_epochs']} epochs for the student, {together}{_rate(settings)}. "
         f"Measured on {result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
