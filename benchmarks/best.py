@@ -308,8 +308,10 @@ class Trainer:
         given = {"architecture": changes.get("router", "cnn"), "epochs": self.options.router_epochs, **given}
 
         def make(folder: Path, files: dict[str, Path]) -> None:
-            settings = RouterSettings.model_validate({**given, **self._how})
-            logits = self.options.logits if settings.architecture == "class" else None
+            of_class = given["architecture"] == "class"  # the others learn groups, of which the teacher says nothing
+            how = {**self._how, "fresh_views": of_class and self.options.fresh_views}
+            settings = RouterSettings.model_validate({**given, **how})
+            logits = self.options.logits if of_class else None
             inputs = {"dataset": self.options.dataset, "clusters": self.clusters(k)}
             pretrain_router(settings, logits=logits, router=folder, **inputs, **files)
 
