@@ -16,7 +16,8 @@ import pytest
 import yaml
 from moist.runtime import scheduling
 from moist.runtime.contract import CHECKPOINTS
-from moist.runtime.store import ENDPOINT_VARIABLES, Location
+from moist.runtime.location import Location
+from moist.runtime.store import ENDPOINT_VARIABLES
 
 Manifest = dict[str, Any]
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from moist.errors import InputError
 from moist.runtime.artifacts import publish
-from moist.runtime.store import PARTIAL, Location, Store
+from moist.runtime.location import Location
+from moist.runtime.store import PARTIAL, Store
 
 Run = Callable[..., tuple[int, str]]
 NAMES = ("copy", "page", "metrics")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from moist.errors import InputError, StoreError
-from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE, Location, Store, secret_of
+from moist.runtime.location import Location
+from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE, Store, secret_of
 
 Run = Callable[..., tuple[int, str]]
 SECRET = "TOPSECRET"

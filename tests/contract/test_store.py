@@ -14,7 +14,8 @@ import pytest
 from minio import Minio
 from moist.errors import DamagedArtifactError, InputError, StoreError
 from moist.runtime.artifacts import verify
-from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE, Location, Store
+from moist.runtime.location import Location
+from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE, Store
 
 Run = Callable[..., tuple[int, str]]
 NAMES = ("copy", "page", "metrics")

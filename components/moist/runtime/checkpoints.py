@@ -17,7 +17,8 @@ import torch
 from moist.errors import DamagedArtifactError, MoistError
 from moist.runtime.artifacts import full_disk_is_an_error, sha256
 from moist.runtime.contract import CHECKPOINTS
-from moist.runtime.store import Store, is_uri
+from moist.runtime.location import is_uri
+from moist.runtime.store import Store
 
 KEPT = 2
 NO_STATE = (ValueError, TypeError, LookupError, RuntimeError, EOFError, UnpicklingError)

@@ -36,8 +36,9 @@ from moist.runtime.artifacts import (
     verify,
     write_json,
 )
+from moist.runtime.location import is_uri
 from moist.runtime.stage import Port, Stage
-from moist.runtime.store import Store, is_uri, store_is_configured
+from moist.runtime.store import Store, store_is_configured
 from moist.runtime.task import InputReference, Task, local_path, parse_task
 
 Metadata = dict[str, dict[str, Any]]

@@ -14,10 +14,11 @@ from moist.reports.table import text_table
 from moist.runtime import local_store
 from moist.runtime.lineage import artifacts_under, trace
 from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
+from moist.runtime.location import Location
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
 from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
 from moist.runtime.runs import RUNS_URI, RunRecord, fetch, find_artifact, list_runs, read_run, same_name
-from moist.runtime.store import Location, Store, store_is_configured
+from moist.runtime.store import Store, store_is_configured
 from moist.runtime.terminal import columns, say, show, shown
 
 PipelineFactory = Callable[..., Any]

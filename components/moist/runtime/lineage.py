@@ -12,8 +12,9 @@ from moist.errors import InputError
 from moist.reports.lineage import Given, Lineage, Taken, TaskLineage
 from moist.runtime import provenance
 from moist.runtime.artifacts import MANIFEST, FileRecord, InputRecord, Manifest, describe, digest_of
+from moist.runtime.location import Location
 from moist.runtime.runs import Artifacts
-from moist.runtime.store import Location, Store
+from moist.runtime.store import Store
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """Kubeflow puts one between a task's name and its outputs."""

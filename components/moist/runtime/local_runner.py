@@ -31,8 +31,9 @@ from moist.runtime.containers import Containers
 from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
 from moist.runtime.fork_server import ForkedTask, ForkServer, is_possible
 from moist.runtime.local_store import BUCKET
+from moist.runtime.location import is_uri
 from moist.runtime.loops import planned_tasks
-from moist.runtime.store import Store, is_uri
+from moist.runtime.store import Store
 from moist.runtime.task import local_task_name, settings_values
 
 RECORD = "run.json"

@@ -10,9 +10,9 @@ from google.protobuf.json_format import MessageToDict
 from moist.data.sources import KINDS
 from moist.errors import InputError
 from moist.presets import preset_arguments
+from moist.runtime.location import refuse_credentials
 from moist.runtime.loops import Planned, planned_tasks
 from moist.runtime.stage import Stage, parse_settings
-from moist.runtime.store import refuse_credentials
 from moist.runtime.task import settings_values
 
 READERS: dict[str, Callable[[str], Any]] = {

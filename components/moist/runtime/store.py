@@ -3,12 +3,10 @@
 import configparser
 import io
 import os
-import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,8 +22,8 @@ from minio.error import MinioException, S3Error
 
 from moist.errors import DamagedArtifactError, InputError, StoreError
 from moist.runtime.artifacts import MANIFEST, full_disk_is_an_error
+from moist.runtime.location import Location
 
-SCHEMES = ("s3", "minio")
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 PATIENCE = "MOIST_STORE_PATIENCE_SECONDS"
 """Environment variable: seconds after a call's first failure during which it is tried again (default 20)."""
@@ -39,55 +37,13 @@ TRANSIENT = {
 }
 REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 PARTIAL = ".partial"
-BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 Result = TypeVar("Result")
-
-
-def is_uri(location: str) -> bool:
-    """Whether a location is an object store's URI rather than a path."""
-    return location.startswith(tuple(f"{scheme}://" for scheme in SCHEMES))
 
 
 def store_is_configured() -> bool:
     """Whether the environment names an object store."""
     return any(os.environ.get(variable) for variable in ENDPOINT_VARIABLES)
-
-
-def refuse_credentials(uri: str) -> None:
-    """Raises InputError, which does not show the URI, if it has a user name or a password in it."""
-    if "@" in uri.partition("://")[2].partition("/")[0]:
-        raise InputError(
-            "A URI must not hold credentials (what stands before an @): set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY instead."
-        )
-
-
-@dataclass(frozen=True)
-class Location:
-    """An object or a prefix in a store: `s3://bucket/key`, or `minio://`, which is only another label for S3."""
-
-    bucket: str
-    key: str
-
-    @classmethod
-    def parse(cls, uri: str) -> "Location":
-        """Raises InputError for anything but `s3://bucket/key` with a plain key."""
-        refuse_credentials(uri)
-        parts = urlsplit(uri)
-        key = parts.path.strip("/")
-        if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
-            raise InputError(f"{uri!r} is not a URI of an object store; it must look like s3://bucket/key.")
-        if not BUCKET_NAME.fullmatch(parts.netloc) or ".." in parts.netloc:
-            raise InputError(
-                f"{uri!r} names no possible bucket: 3 to 63 letters, digits, dots and hyphens are allowed."
-            )
-        if any(part in ("", ".", "..") for part in key.split("/")) and key:
-            raise InputError(f"{uri!r} has an empty or relative part in its key; give the plain key.")
-        return cls(parts.netloc, key)
-
-    def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
 
 
 class Store:
@@ -172,7 +128,7 @@ class Store:
     def etags(self, uri: str) -> dict[str, str]:
         """What the store says of the content of the object, or of each object under a prefix, by its URI."""
         where = Location.parse(uri)
-        return {_at(where, name).uri(): item.etag or "" for name, item in self._objects(uri).items()}
+        return {where.child(name).uri(): item.etag or "" for name, item in self._objects(uri).items()}
 
     def _objects(self, uri: str) -> dict[str, Object]:
         """The objects that `list` gives the sizes of."""
@@ -232,7 +188,7 @@ class Store:
             target = path / name if name else path
             with full_disk_is_an_error(target):
                 _make_room(target, path, uri, name)
-                self._retry(partial(self._fetch, _at(Location.parse(uri), name), target, size), uri)
+                self._retry(partial(self._fetch, Location.parse(uri).child(name), target, size), uri)
 
     def _fetch(self, where: Location, target: Path, size: int) -> None:
         response = self._client.get_object(where.bucket, where.key)
@@ -263,7 +219,7 @@ class Store:
         if found and not is_file and MANIFEST not in found and not self.list(f"{where.uri()}{PARTIAL}"):
             raise InputError(
                 f"{uri} is in use: it holds {len(found)} objects that are no artifact, such as "
-                f"{_at(where, min(found)).key}. Choose another place, or delete them."
+                f"{where.child(min(found)).key}. Choose another place, or delete them."
             )
         return found
 
@@ -287,15 +243,15 @@ class Store:
         self.put_bytes(begun.uri(), b"")
         for name in sorted(before, key=lambda name: name != MANIFEST):
             if name == MANIFEST or name not in files:
-                self._remove(_at(where, name))
+                self._remove(where.child(name))
         for name in sorted(files, key=lambda name: (name == MANIFEST, name)):
-            self._send(files[name], _at(where, name))
+            self._send(files[name], where.child(name))
         self._remove(begun)
 
     def delete(self, uri: str) -> None:
         """Delete an object or everything under a prefix."""
         for name in self.list(uri):
-            self._remove(_at(Location.parse(uri), name))
+            self._remove(Location.parse(uri).child(name))
 
     def _send(self, file: Path, where: Location) -> None:
         self._retry(partial(self._client.fput_object, where.bucket, where.key, str(file)), where.uri())
@@ -382,11 +338,6 @@ def _patience(environment: Mapping[str, str]) -> float:
     if not 0 <= seconds <= 3600:
         raise InputError(f"{PATIENCE}={text!r} is not allowed: give seconds from 0 to 3600.")
     return seconds
-
-
-def _at(where: Location, name: str) -> Location:
-    """The object `name` under a prefix; "" is the object itself."""
-    return Location(where.bucket, "/".join(part for part in (where.key, name) if part))
 
 
 def _make_room(target: Path, folder: Path, uri: str, name: str) -> None:

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from moist.errors import InputError
+from moist.runtime.location import is_uri
 from moist.runtime.stage import Stage, StageSettings, parse_settings
-from moist.runtime.store import is_uri
 
 KFP_PARAMETERS = frozenset(
     {"accelerator_count", "accelerator_type", "cpu_limit", "cpu_request", "memory_limit", "memory_request"}

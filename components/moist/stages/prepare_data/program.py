@@ -7,7 +7,8 @@ from moist.data import dataset as datasets
 from moist.data import sources
 from moist.runtime.artifacts import write_json
 from moist.runtime.contract import Metadata, main
-from moist.runtime.store import Store, is_uri
+from moist.runtime.location import is_uri
+from moist.runtime.store import Store
 from moist.stages.prepare_data.settings import STAGE, Settings
 
 

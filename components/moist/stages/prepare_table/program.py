@@ -7,7 +7,8 @@ from moist.mode.table_storage import save_table
 from moist.mode.tables import load_table
 from moist.runtime.artifacts import write_json
 from moist.runtime.contract import Metadata, main
-from moist.runtime.store import Store, is_uri
+from moist.runtime.location import is_uri
+from moist.runtime.store import Store
 from moist.stages.prepare_table.settings import STAGE, Settings
 
 

@@ -25,8 +25,9 @@ from moist.reports.pages import curves_page
 from moist.reports.results import Curve
 from moist.runtime.artifacts import write_json
 from moist.runtime.contract import Metadata, main
+from moist.runtime.location import is_uri
 from moist.runtime.progress import TerminalProgress
-from moist.runtime.store import Store, is_uri
+from moist.runtime.store import Store
 from moist.runtime.training import checkpoints_of
 from moist.stages.train_translator.settings import STAGE, Settings
 from moist.training.precision import choose_device
