@@ -56,11 +56,10 @@ def table_5(
             start = time.monotonic()
             model, history = train_images(data, used, alpha, seed, device)
             probe = probe_images(model, data, data.test, used)
+            validation = probe_images(model, data, data.validation, used).accuracy if len(data.validation) else None
             done[name] = {
                 "probe": probe.model_dump(),
-                "validation": probe_images(model, data, data.validation, used).accuracy
-                if len(data.validation)
-                else None,
+                "validation": validation,
                 "curve": history.series["accuracy"],
                 "weights": model.state_dict() if seed == seeds[0] and alpha else None,
                 "seconds": time.monotonic() - start,

@@ -1,6 +1,6 @@
 """The mixture: a router that sends each image to one student, and each student run once on its share of the batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -176,12 +176,22 @@ class Mixture(nn.Module):
         rows = (own.softmax(dim=1).amax(dim=1) <= self.second_below).nonzero().squeeze(1)
         if len(rows) == 0:
             return own
-        images, chosen = features[rows], router.of_classes(own[rows]).argmax(dim=1)
-        if not self.second_mirrored:
-            return own.index_copy(0, rows, (own[rows] + self._dispatch(images, chosen)) / 2)
+        chosen = router.of_classes(own[rows]).argmax(dim=1)
+        asked = self.opinions(features[rows], lambda images: self._dispatch(images, chosen))
+        return own.index_copy(0, rows, (own[rows] + asked) / (1 + self.opinion_count))
+
+    @property
+    def opinion_count(self) -> int:
+        """How many answers a second opinion adds to the router's own."""
+        return 3 if self.second_mirrored else 1
+
+    def opinions(self, images: Tensor, student: Callable[[Tensor], Tensor]) -> Tensor:
+        """The sum of these answers: logits, float (B, classes), the student's and those about the mirrored images."""
+        if not (self.second_mirrored and isinstance(self.router, ClassRouter)):
+            return student(images)
         mirrored = images.flip(3)
-        asked = self._dispatch(torch.cat([images, mirrored]), chosen.repeat(2)).view(2, len(rows), -1).sum(dim=0)
-        return own.index_copy(0, rows, (own[rows] + asked + router.student(mirrored)) / 4)
+        total: Tensor = student(images) + student(mirrored) + self.router.student(mirrored)
+        return total
 
     def _dispatch(self, features: Tensor, expert_index: Tensor) -> Tensor:
         batch, experts = len(features), len(self.students)

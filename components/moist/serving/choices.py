@@ -68,7 +68,7 @@ def unsure_choices(below: float) -> list[NodeProto]:
     ]
 
 
-def with_own_answer(answer: str, own: str, number: int, asked: int = 1) -> tuple[list[NodeProto], str]:
+def with_own_answer(answer: str, own: str, number: int, asked: int) -> tuple[list[NodeProto], str]:
     """The mean of the router's logits and of others, of which `answer` is the sum of so many as `asked` says.
 
     Nodes that make it, and its name; `number` tells students apart.

@@ -93,15 +93,7 @@ class _Dense(nn.Module):
             firsts = [self.router.of_classes(named), named]
         else:
             firsts = [self.router(features)]
-        return *firsts, *(self._asked(student, features) for student in self.mixture.students)
-
-    def _asked(self, student: nn.Module, features: Tensor) -> Tensor:
-        """A student's logits; plus those of both about the mirrored image, where a second opinion needs them."""
-        if not (self.mixture.second_mirrored and isinstance(self.router, ClassRouter)):
-            return student(features)  # type: ignore[no-any-return]
-        mirrored = features.flip(3)
-        total: Tensor = student(features) + student(mirrored) + self.router.student(mirrored)
-        return total
+        return *firsts, *(self.mixture.opinions(features, student) for student in self.mixture.students)
 
 
 def exported_network(network: nn.Module, shape: tuple[int, int, int], outputs: list[str]) -> onnx.ModelProto:
@@ -152,7 +144,7 @@ def _dispatched(dense: onnx.ModelProto, students: list[str], classes: int, mixtu
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     uses = _users(nodes, branch_of)
     with_second = mixture.second_below > 0 and len(students) > 1 and not mixture.router_answers
-    asked = (3 if mixture.second_mirrored else 1) if mixture.router_answers else 0
+    asked = mixture.opinion_count if mixture.router_answers else 0
     branches = _Branches(_float_batches(dense, common), set(initializers), classes, with_second, asked)
 
     main = [*common, helper.make_node("Constant", [], [LAST], value_int=-1)]

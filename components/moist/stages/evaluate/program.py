@@ -14,7 +14,7 @@ from moist.reports.html import html_report
 from moist.reports.results import Clustering, Curve, Data, Results
 from moist.reports.table import markdown_table
 from moist.runtime import provenance
-from moist.runtime.artifacts import InputRecord, read_manifest, write_json
+from moist.runtime.artifacts import InputRecord, Manifest, read_manifest, write_json
 from moist.runtime.contract import RUNNING, Metadata, main
 from moist.runtime.terminal import say
 from moist.stages.evaluate.measure import Candidate, load_candidates, measure_rows
@@ -41,14 +41,14 @@ def evaluate(
     folders = _by_key(models)
     for folder in folders.values():
         check_fits(folder, data.shape, len(data.classes))
+    inputs = {"dataset": dataset, "clusters": clusters, **folders}
+    manifests = {name: read_manifest(folder, name) for name, folder in inputs.items()}
+    warning = _warning(manifests)
+    if warning:
+        say(f"{STAGE.name}: {warning}")
     candidates = load_candidates(folders, device)
     rows = measure_rows(candidates, data, device, settings.precision, settings.batch_size, settings.latency_seconds)
     by_key = {row.key: row for row in rows}
-    strangers = _strangers(dataset, folders)
-    warning = ""
-    if strangers:
-        warning = f"Not the data set that {', '.join(strangers)} learned from, which may have had these test images."
-        say(f"{STAGE.name}: {warning}")
     machine = provenance.machine()
     results = Results(
         data=_data(data),
@@ -60,7 +60,7 @@ def evaluate(
         device=machine if device.type == "cpu" else torch.cuda.get_device_name(device),
         versions=provenance.versions(),
         threads=torch.get_num_threads(),
-        lineage=_lineage({"dataset": dataset, "clusters": clusters, **folders}),
+        lineage=_lineage(inputs, manifests),
     )
     metrics.mkdir()
     (metrics / "results.json").write_text(results.model_dump_json(indent=1) + "\n", "utf-8")
@@ -86,11 +86,14 @@ def _by_key(inputs: Mapping[str, T | list[T] | None]) -> dict[str, T]:
     return found
 
 
-def _strangers(dataset: Path, models: Mapping[str, Path]) -> list[str]:
-    """The models that learned from another data set than they are measured on, as their manifests have it."""
-    here = read_manifest(dataset, "dataset").digest
-    sources = {name: read_manifest(folder, name).inputs.get("dataset") for name, folder in models.items()}
-    return [name for name, source in sources.items() if isinstance(source, InputRecord) and source.digest != here]
+def _warning(manifests: Mapping[str, Manifest]) -> str:
+    """Which models learned from another data set than they are measured on, as their manifests have it; "" if none."""
+    here = manifests["dataset"].digest
+    sources = {name: manifest.inputs.get("dataset") for name, manifest in manifests.items()}
+    others = [name for name, source in sources.items() if isinstance(source, InputRecord) and source.digest != here]
+    if not others:
+        return ""
+    return f"Not the data set that {', '.join(others)} learned from, which may have had these test images."
 
 
 def _data(data: ImageDataset) -> Data:
@@ -116,18 +119,17 @@ def _curves(candidates: list[Candidate]) -> list[Curve]:
     return curves
 
 
-def _lineage(folders: dict[str, Path]) -> list[dict[str, str]]:
+def _lineage(folders: Mapping[str, Path], manifests: Mapping[str, Manifest]) -> list[dict[str, str]]:
     """What went in: where it came from if the stage runs as a task, and what its manifest says."""
     running = RUNNING.get()
     records = _by_key(running.inputs) if running else {}
     lines = []
-    for name, folder in folders.items():
-        manifest = read_manifest(folder, name)
+    for name, manifest in manifests.items():
         lines.append(
             {
                 "name": name,
                 "stage": manifest.stage,
-                "uri": records[name].uri if name in records else str(folder),
+                "uri": records[name].uri if name in records else str(folders[name]),
                 "digest": manifest.digest,
                 "code version": manifest.code_version,
                 "seconds": f"{manifest.seconds:.1f}",
