@@ -118,9 +118,12 @@ def main() -> None:
     settings = {name: getattr(options, name) for name in named}
     settings |= {"fresh_views": True} if options.fresh_views else {}
     settings |= {"data": data.split_note, "train": len(data.train)}
-    seeds = _earlier(options.name, settings) if options.write else {}
-    if options.keep:
-        _keep_for(options.keep, settings)
+    try:
+        seeds = _earlier(options.name, settings) if options.write else {}
+        if options.keep:
+            _keep_for(options.keep, settings)
+    except InputError as error:
+        parser.error(str(error))
     for seed, name, row in _trained(options, seeds):
         seeds.setdefault(str(seed), {})[name] = row
         print(f"seed {seed}: {name} {100 * row['accuracy']:.2f}", flush=True)
