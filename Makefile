@@ -27,7 +27,7 @@ run: setup  ## run the whole MoIST pipeline on bundled data and print the table
 test: setup  ## the tests that take minutes, not hours
 	$(BIN)/python -m pytest
 
-check: setup  ## exactly what CI runs: lint, types, tests
+check: setup  ## lint, types, tests: what CI runs first; then .ci/engine
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

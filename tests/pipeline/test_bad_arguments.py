@@ -13,9 +13,9 @@ from conftest import run_command, run_program
         (["--joint-epochs", "0"], "with epochs=0 all students are alike"),
         (["--k", "-3"], "Setting k=-3 is not allowed"),
         (["--k", "1"], "Setting k=1 is not allowed: must be 0, or at least 2"),
-        (["--router-answers", "true", "--second-share", "0.3"], "it needs --router class"),
+        (["--router-answers", "--second-share", "0.3"], "it needs --router class"),
         (["--router-answers", "true", "--router", "class"], "it needs a second_share above 0"),
-        (["--second-mirrored", "true"], "second_mirrored=True is not allowed: it needs router_answers"),
+        (["--second-mirrored"], "second_mirrored=True is not allowed: it needs router_answers"),
         (["--preset", "best", "--second-mirrored", "true"], "training does not mirror digits"),
         (
             ["--preset", "best", "--k", "3", "--second-mirrored", "true"],

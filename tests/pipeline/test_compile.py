@@ -108,6 +108,13 @@ def test_flags_are_the_settings(name: str, tmp_path: Path) -> None:
         assert getattr(task.settings, field) == info.default
 
 
+def test_a_switch_needs_no_value(tmp_path: Path) -> None:
+    stage = stage_of("distill_student")
+    artifacts = [part for port in ("dataset", "logits", "student") for part in (f"--{port}", str(tmp_path / port))]
+    for given, read in (([], False), (["--fresh-views"], True), (["--fresh-views", "False"], False)):
+        assert parse_task(stage, [*artifacts, *given]).settings.fresh_views is read
+
+
 def test_what_kubeflow_sees_never_imports_torch_and_what_runs_never_imports_kfp() -> None:
     modules = [f"moist.stages.{name}" for name in STAGES]
     seen = [f"import {module}.component" for module in modules]

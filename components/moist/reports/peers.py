@@ -1,6 +1,6 @@
 """Published small networks on CIFAR-10, to stand beside ours: accuracy, multiply-adds per image, and who says so.
 
-All learned from the 50,000 official training images and were measured on the official test batch.
+All that were measured learned from the 50,000 official training images, and were measured on the official test batch.
 """
 
 from typing import NamedTuple

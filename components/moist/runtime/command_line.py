@@ -101,7 +101,7 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
         "--bucket", metavar="NAME", help=f"the bucket to try [{BUCKET}, with --host {doctor.CLUSTER_BUCKET}]"
     )
     check.add_argument("--gpu-type", default="nvidia.com/gpu", metavar="NAME", help="[nvidia.com/gpu]")
-    add_cluster(check)
+    add_cluster(check, required=True)
     add_home(check)
     add_images(check)
     return parser

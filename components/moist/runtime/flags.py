@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser, pipeline: Any, presets: Itera
     group = parser.add_argument_group("pipeline arguments", "each overrides the preset; lists: a,b or JSON")
     for name, spec in parameters_of(pipeline).items():
         metavar = spec["parameterType"].rsplit("_", 1)[-1]
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=_reader(spec))
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if spec["parameterType"] == "BOOLEAN" else {}
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=_reader(spec), **switch)
 
 
 def add_images(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:

@@ -105,9 +105,9 @@ def _parser(stage: Stage) -> argparse.ArgumentParser:
         artifacts.add_argument(_flag(name), metavar="OUT", help=f"where to write: {_percent(port.description)}")
     settings = parser.add_argument_group("settings")
     for name, info in stage.settings.model_fields.items():
-        settings.add_argument(
-            _flag(name), metavar=_metavar(info), help=f"{_percent(info.description or '')} [{info.default}]"
-        )
+        switch = {"nargs": "?", "const": "true"} if info.annotation is bool else {}
+        shown = f"{_percent(info.description or '')} [{info.default}]"
+        settings.add_argument(_flag(name), metavar=_metavar(info), help=shown, **switch)  # type: ignore[arg-type]
     parser.add_argument("--executor-input", metavar="JSON", help="what Kubeflow passes; replaces all other flags")
     return parser
 

@@ -44,7 +44,7 @@ class Settings(StageSettings):
     length_penalty: float = Field(0.6, ge=0, le=10, description="exponent of the length that scores are divided by")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order, dropout and held-out pairs")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="number format of the forward pass; auto takes bf16 on GPUs and on CPUs with AMX"
+        "auto", description="number format of the forward pass; auto takes bf16 on GPUs, with AMX and with AVX512-BF16"
     )
     checkpoint_seconds: float = Field(
         60.0, ge=0, le=86_400, description="seconds between checkpoints, where a place for them is configured"

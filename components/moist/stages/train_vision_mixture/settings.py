@@ -35,7 +35,7 @@ class Settings(StageSettings):
         "embeddings", description="where experts are compared; embeddings and outputs are the same here"
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="number format of the forward pass; auto takes bf16 on GPUs and on CPUs with AMX"
+        "auto", description="number format of the forward pass; auto takes bf16 on GPUs, with AMX and with AVX512-BF16"
     )
     checkpoint_seconds: float = Field(
         60.0, ge=0, le=86_400, description="seconds between checkpoints, where a place for them is configured"
