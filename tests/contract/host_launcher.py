@@ -32,7 +32,7 @@ class HostLauncher:
         said = process.communicate()[1]
         if process.returncode != 0:
             raise AssertionError(said)
-        return collect(self.store, launch.outputs, self._output_file(component), _local), said
+        return collect(self.store, launch.outputs, Path(launch.output_file), _local), said
 
     def start(
         self, component: Any, inputs: Artifacts, parameters: dict[str, Any]
@@ -43,15 +43,11 @@ class HostLauncher:
         declared = spec["components"][f"comp-{name}"]
         values = {k: entry.get("defaultValue") for k, entry in declared["inputDefinitions"]["parameters"].items()}
         folder = f"{self.root}/{name}/{uuid.uuid4()}"
-        output_file = str(self._output_file(component))
-        launch = prepare(spec, declared, values | parameters, inputs, folder, output_file)
+        launch = prepare(spec, declared, values | parameters, inputs, folder)
         bring(self.store, inputs, _local)
         command = [{"python3": sys.executable}[launch.command[0]], *launch.command[1:]]  # the image's python
         environment = {**os.environ, **self.environment}
         return launch, subprocess.Popen(command, env=environment, cwd=self.work, stderr=subprocess.PIPE, text=True)
-
-    def _output_file(self, component: Any) -> Path:
-        return self.work / component.name / "kfp_outputs" / "output_metadata.json"
 
 
 def _local(artifact: dict[str, Any]) -> Path:

@@ -86,7 +86,7 @@ def test_a_missing_input_is_noticed(s3: Store, bucket: str, tiny: Run, tmp_path:
     places = {name: {"artifacts": [{"uri": f"{root}/x/{name}"}]} for name in ("copy", "page", "metrics")}
     given = {
         "inputs": {"artifacts": {"source": {"artifacts": [{"uri": f"{root}/nothing"}]}}},
-        "outputs": {"outputFile": str(tmp_path / "kfp_outputs" / "out.json"), "artifacts": places},
+        "outputs": {"outputFile": str(tmp_path / "task" / "out.json"), "artifacts": places},
     }
     code, error = tiny("--executor-input", json.dumps(given))
     assert code == 3

@@ -13,7 +13,6 @@ from launcher import Artifacts, bring, collect, prepare
 from moist.runtime.artifacts import describe
 from moist.runtime.store import Store
 
-OUTPUT_FILE = "/tmp/kfp_outputs/output_metadata.json"
 USER = 65532 if os.getuid() == 0 else os.getuid()
 GROUP = 65532 if os.getuid() == 0 else os.getgid()
 
@@ -60,7 +59,7 @@ class ImageLauncher:
         """Run a task; returns its exit code, what it said, and its outputs as the driver hands them on."""
         component = self._component(name)
         folder = f"{self.root}/{name}/{uuid.uuid4()}"
-        launch = prepare(self.spec, component, values, inputs, folder, OUTPUT_FILE)
+        launch = prepare(self.spec, component, values, inputs, folder)
         volume, temporary = self.work / name / "minio", self.work / name / "tmp"
         for mounted in (volume, temporary):
             mounted.mkdir(parents=True)
@@ -74,7 +73,7 @@ class ImageLauncher:
             raise AssertionError(f"{name} changed its inputs")
         if code != 0:
             return code, said, {}
-        output_file = temporary / Path(OUTPUT_FILE).relative_to("/tmp")
+        output_file = volume / Path(launch.output_file).relative_to("/minio")
         return code, said, collect(self.store, launch.outputs, output_file, place)
 
     def _component(self, task: str) -> dict[str, Any]:

@@ -22,17 +22,23 @@ class Launch:
     image: str
     command: list[str]
     outputs: Artifacts
+    output_file: str
+    """Where the launcher looks for the executor output."""
 
 
-def prepare(
-    spec: dict[str, Any], component: dict[str, Any], values: Any, inputs: Artifacts, folder: str, output_file: str
-) -> Launch:
-    """Substitute `{{$}}` in a component of a compiled pipeline's spec; outputs get URIs under `folder`."""
+def prepare(spec: dict[str, Any], component: dict[str, Any], values: Any, inputs: Artifacts, folder: str) -> Launch:
+    """Substitute `{{$}}` in a component of a compiled pipeline's spec; outputs get URIs under `folder`.
+
+    As the driver of Kubeflow Pipelines 2.17.0 has it (backend/src/v2/driver/driver.go, provisionOutputs): it adds an output
+    of its own for the launcher's log, and puts the executor output beside the artifacts.
+    """
     container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
     outputs = {
         key: {"name": key, "uri": f"{folder}/{key}", "type": entry["artifactType"]}
         for key, entry in component["outputDefinitions"]["artifacts"].items()
     }
+    logs = {"name": "executor-logs", "uri": f"{folder}/executor-logs-0", "type": {"schemaTitle": "system.Artifact"}}
+    output_file = f"/{folder.replace('://', '/')}/output_metadata.json"
     executor_input = {
         # Every number is a double to Kubeflow.
         "inputs": {
@@ -40,13 +46,15 @@ def prepare(
             "artifacts": {key: {"artifacts": [artifact]} for key, artifact in inputs.items()},
         },
         "outputs": {
-            "artifacts": {key: {"artifacts": [artifact]} for key, artifact in outputs.items()},
+            "artifacts": {
+                key: {"artifacts": [artifact]} for key, artifact in {**outputs, "executor-logs": logs}.items()
+            },
             "outputFile": output_file,
         },
     }
     text = json.dumps(executor_input, separators=(",", ":"))
     command = [part.replace("{{$}}", text) for part in [*container["command"], *container["args"]]]
-    return Launch(container["image"], command, outputs)
+    return Launch(container["image"], command, outputs, output_file)
 
 
 def bring(store: Store, inputs: Artifacts, place: Place) -> None:

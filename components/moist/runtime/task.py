@@ -21,8 +21,11 @@ KFP_PARAMETERS = frozenset(
 
 ITERATION = re.compile(r"-iteration-(\d+)$")
 
-CLUSTER_OUTPUT_FOLDER = "kfp_outputs"
-"""The folder of the executor output on a cluster; elsewhere the folder has the task's name."""
+ON_CLUSTER = re.compile(r"/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$")
+"""Where an output lies on a cluster: `.../<task>/<uuid>/<output>`; kfp.local has no UUID there."""
+
+EXECUTOR_LOGS = "executor-logs"
+"""What Kubeflow's driver adds to every task's outputs, for its launcher to write (PUBLISH_LOGS, on by default)."""
 
 
 class _Artifact(BaseModel):
@@ -137,7 +140,7 @@ def _from_executor_input(stage: Stage, text: str) -> Task:
             "to run a stage by hand use its flags, see --help."
         ) from None
     inputs = {name: entry.artifacts for name, entry in given.inputs.artifacts.items()}
-    outputs = {name: entry.artifacts for name, entry in given.outputs.artifacts.items()}
+    outputs = {name: entry.artifacts for name, entry in given.outputs.artifacts.items() if name != EXECUTOR_LOGS}
     for name in [*(inputs.keys() - stage.inputs.keys()), *(outputs.keys() - stage.outputs.keys())]:
         raise InputError(f"Stage {stage.name} has no artifact {name!r}: was it compiled with another version of moist?")
     for name, port in stage.inputs.items():
@@ -158,13 +161,10 @@ def _from_executor_input(stage: Stage, text: str) -> Task:
 
 def _task_name(stage: Stage, output_file: Path, locations: dict[str, str]) -> str:
     """The task's name in its pipeline: a part of paths that kfp makes, differently on a cluster and in kfp.local."""
-    if output_file.parent.name != CLUSTER_OUTPUT_FOLDER:
-        return local_task_name(output_file) or stage.name
     for location in locations.values():
-        found = re.search(r"/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$", location)
-        if found:
+        if found := ON_CLUSTER.search(location):
             return found.group(1)
-    return stage.name
+    return local_task_name(output_file) or stage.name
 
 
 def local_task_name(output_file: Path) -> str:
