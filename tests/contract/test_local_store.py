@@ -1,11 +1,13 @@
 """The embedded object store: its ports, and what happens when somebody else has one of them."""
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 from moist.errors import StoreError
 from moist.runtime import local_store
+from moist.runtime.store import Store
 
 HOST = "127.0.0.1"
 
@@ -50,6 +52,12 @@ def test_a_port_that_is_taken_meanwhile_is_replaced(tmp_path: Path, monkeypatch:
                 str(drawn[1][local_store.SERVICES.index("s3")])
             )
     assert f"port {drawn[0][local_store.SERVICES.index('filer')]} " in (tmp_path / "server.log").read_text()
+
+
+def test_the_user_s_session_token_is_of_no_concern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "of-other-keys")
+    with local_store.store(tmp_path) as environment:
+        Store.of({**os.environ, **environment}).ensure_bucket("moist")
 
 
 def test_a_server_that_never_starts_is_an_error_that_names_its_log(

@@ -34,6 +34,10 @@ from conftest import run_command, run_program
         (["--k", "11"], "Setting k=11 is not allowed: digits has 10 classes"),
         (["--oracle-k", "12"], "Setting k=12 is not allowed: digits has 10 classes"),
         (["--pipeline", "sweep", "--other-k", "[2, 40]"], "Setting k=40 is not allowed: digits has 10 classes"),
+        (
+            ["--pipeline", "mode", "--candidates", "0.5"],
+            "alphas='0, 0.01, 0.1' of dense-4 is not allowed: it needs 0, the",
+        ),
         (["--pipeline", "mode", "--variants", "5"], "variants must be a list, not 5"),
         (["--temperature", "0"], "is not allowed: input should be greater than 0"),
         (["--routing", "random"], "'soft', 'hard' or 'oracle'"),

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from moist.runtime.local_runner import cache_key, digests
+import moist
+import pytest
+from moist.runtime import provenance
+from moist.runtime.local_runner import LocalRun, cache_key, digests, run_pipeline
+from moist.runtime.local_store import store
+from moist.runtime.store import Store
+from small_stages.small_pipeline import small_pipeline
 
 
 def key(*sources: Path) -> str:
@@ -28,3 +34,30 @@ def test_a_file_that_came_into_a_folder_or_left_it_is_another_input(tmp_path: Pa
     more = key(tmp_path)
     (tmp_path / "deep" / "batch").rename(tmp_path / "deep" / "renamed")
     assert len({before, more, key(tmp_path)}) == 3
+
+
+def test_code_that_is_edited_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.py").write_text("1")
+    monkeypatch.setattr(moist, "__file__", str(tmp_path / "__init__.py"))
+    provenance.code_version.cache_clear()
+    try:
+        provenance.code_version()
+        assert provenance.code_is_unchanged()
+        (tmp_path / "a.py").write_text("2")
+        assert not provenance.code_is_unchanged()
+    finally:
+        provenance.code_version.cache_clear()
+
+
+def test_what_ran_while_code_was_edited_is_not_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+    said: list[str] = []
+    with store(tmp_path / "store") as environment:
+        for number, unchanged in enumerate((False, True, True)):
+            monkeypatch.setattr(provenance, "code_is_unchanged", lambda unchanged=unchanged: unchanged)
+            run = LocalRun(
+                f"small-{number}", Store.of(environment), environment, tmp_path / f"{number}", say=said.append
+            )
+            run_pipeline(run, small_pipeline(), {})
+            assert [line for line in said if "unchanged, taken from small-0" in line] == []
+    assert len([line for line in said if "unchanged, taken from small-1" in line]) == 3

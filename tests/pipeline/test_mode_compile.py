@@ -131,6 +131,11 @@ def test_a_list_of_structures_is_json(capsys: pytest.CaptureFixture[str]) -> Non
     assert "'dense-2' is not a list" in capsys.readouterr().err
 
 
+def test_an_openml_number_is_the_name_of_a_table() -> None:
+    assert parser_of("mode").parse_args(["run", "--tables", "300,digits"]).tables == ["300", "digits"]
+    assert parser_of("sweep").parse_args(["run", "--other-k", "2,3"]).other_k == [2, 3]
+
+
 def test_images_are_left_out_where_none_are_named() -> None:
     without = arguments(images=[])
     planned = {task.name for task in planned_tasks(pipeline_for(Images(), without), without)}

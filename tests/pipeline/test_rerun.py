@@ -105,6 +105,7 @@ def test_downstream_reruns_what_depends_on_it_and_keeps_earlier_changes(
         (("scale", "--set", "offest=1"), "Unknown setting 'offest'; the settings are factor, offset."),
         (("scale", "--set", "offset=101"), "Setting offset='101' is not allowed"),
         (("scale", "--set", "offset"), "must look like name=value"),
+        (("scale", "--set", "offset=s3://key:secret@bucket/x"), "A URI must not hold credentials"),
     ],
 )
 def test_mistakes_are_one_sentence_and_no_run(

@@ -29,8 +29,8 @@ class Launch:
 def prepare(spec: dict[str, Any], component: dict[str, Any], values: Any, inputs: Artifacts, folder: str) -> Launch:
     """Substitute `{{$}}` in a component of a compiled pipeline's spec; outputs get URIs under `folder`.
 
-    As the driver of Kubeflow Pipelines 2.17.0 has it (backend/src/v2/driver/driver.go, provisionOutputs): it adds an output
-    of its own for the launcher's log, and puts the executor output beside the artifacts.
+    As the driver of Kubeflow Pipelines 2.17.0 has it (provisionOutputs in backend/src/v2/driver/driver.go): it adds an
+    output of its own for the launcher's log, and puts the executor output beside the artifacts.
     """
     container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
     outputs = {

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from moist.errors import DamagedArtifactError, InputError
 
-SMALLEST_SIDE, LARGEST_SIDE = 4, 512
+SMALLEST_SIDE, LARGEST_SIDE = 4, 256
 DESCRIPTION = "dataset.json"
 LARGEST_DESCRIPTION_BYTES = 1 << 20
 
@@ -92,7 +92,7 @@ def build(
 def check(name: str, classes: tuple[str, ...], train: Split, validation: Split, test: Split) -> None:
     """Raise InputError unless the splits are a data set that can be trained and tested on.
 
-    Images must be uint8 (N, H, W) or (N, H, W, C) with 1 or 3 channels and sides of 4 to 512 pixels, alike in all
+    Images must be uint8 (N, H, W) or (N, H, W, C) with 1 or 3 channels and sides of 4 to 256 pixels, alike in all
     splits; labels must be integers from 0 to classes - 1; only validation may be empty, and every class needs an image
     in train and in test.
     """

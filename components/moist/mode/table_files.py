@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
@@ -26,16 +27,19 @@ def read_columns(path: Path) -> Columns:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
         text = content.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
             f"file {path} cannot be read as {'gzip of ' if path.suffix == '.gz' else ''}UTF-8: {error}."
         ) from error
-    if path.name.lower().removesuffix(".gz").endswith(".arff"):
-        header, rows = _parse_arff(path, text)
-    else:
-        delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if line]
-        header, rows = _parse_header(path, lines)
+    try:
+        if path.name.lower().removesuffix(".gz").endswith(".arff"):
+            header, rows = _parse_arff(path, text)
+        else:
+            delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
+            lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if line]
+            header, rows = _parse_header(path, lines)
+    except csv.Error as error:
+        raise InputError(f"file {path} is no table: {error}.") from None
     if len(set(header)) < len(header):
         twice = next(name for i, name in enumerate(header) if name in header[:i])
         raise InputError(f"file {path} names column {twice!r} twice.")
@@ -67,8 +71,10 @@ def _parse_arff(path: Path, text: str) -> tuple[list[str], list[list[str]]]:
     start = next((i for i, line in enumerate(lines) if line.lower() == "@data"), None)
     if start is None:
         raise InputError(f"file {path} has no @data line, so it is no ARFF file.")
-    declared = [line.split(None, 1)[1] for line in lines[:start] if line.lower().startswith("@attribute")]
-    header = [_arff_name(attribute) for attribute in declared]
+    declared = [line.split(None, 1)[1:] for line in lines[:start] if line.lower().startswith("@attribute")]
+    if [] in declared:
+        raise InputError(f"file {path} has an @attribute line without a name.")
+    header = [_arff_name(attribute) for (attribute,) in declared]
     if not header:
         raise InputError(f"file {path} has no @attribute lines, so it is no ARFF file.")
     data = lines[start + 1 :]

@@ -107,12 +107,14 @@ def make_table(
     if len(classes) < 2:
         raise InputError(f"table {name} has one class only ({classes[0]!r}): there is nothing to tell apart.")
     feature_names = feature_names or tuple(f"f{i + 1}" for i in range(features.shape[1]))
+    with np.errstate(over="ignore"):
+        features = features.astype(np.float32)
     bad = np.argwhere(~np.isfinite(features))
     if len(bad):
         row, column = bad[0]
         raise InputError(
-            f"table {name}, row {row + 1}, column {feature_names[column]!r}: the value is missing or not finite; "
-            "fill it or remove the row."
+            f"table {name}, row {row + 1}, column {feature_names[column]!r}: the value is missing or not finite "
+            "in single precision; fill it or remove the row."
         )
     constant = (features == features[0]).all(axis=0)
     if constant.all():
@@ -123,7 +125,7 @@ def make_table(
         notes = (f"{constant.sum()} of {len(constant)} features of {name} are constant and say nothing: {named}.",)
     index = {label: i for i, label in enumerate(classes)}
     numbers = np.array([index[label] for label in labels.tolist()], dtype=np.int64)
-    return Table(name, features.astype(np.float32), numbers, feature_names, classes, notes)
+    return Table(name, features, numbers, feature_names, classes, notes)
 
 
 def split_rows(rows: int, seed: int) -> Split:

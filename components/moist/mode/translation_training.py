@@ -107,6 +107,8 @@ def train_translator(
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["rng"])
+        if device.type == "cuda" and state["gpu_rng"] is not None:
+            torch.cuda.set_rng_state(state["gpu_rng"], device)
         history = History(series=state["series"], images_per_second=state["images_per_second"])
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
 
@@ -119,6 +121,7 @@ def train_translator(
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
                     "rng": torch.get_rng_state(),
+                    "gpu_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
                     "series": history.series,
                     "images_per_second": history.images_per_second,
                     "epoch": epoch,

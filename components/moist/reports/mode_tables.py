@@ -1,5 +1,6 @@
 """The MoDE paper's tables from a run, the paper's own figures beside them, for the page, the terminal and Markdown."""
 
+import html
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -229,7 +230,10 @@ def _wrong(printed: PrintedProbe) -> str:
 
 def markdown(table: Table) -> str:
     """A table as Markdown with its columns lined up, so that it also reads well on a terminal."""
-    lines = [[cell.replace("|", "\\|") or " " for cell in row] for row in (table.headings, *table.rows)]
+    lines = [
+        [html.escape(cell, quote=False).replace("|", "\\|") or " " for cell in row]
+        for row in (table.headings, *table.rows)
+    ]
     widths = [max(len(line[column]) for line in lines) for column in range(len(table.headings))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(

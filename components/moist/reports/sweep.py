@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from moist.errors import InputError
 from moist.mode.claims import Claim, Verdict, points, verdict
 from moist.mode.statistics import Paired, Summary
+from moist.presets import ROUTERS
 from moist.reports.paper import BEST_K, BEST_WIDTH, BEST_WIDTH_FEWER, DATASET
 from moist.reports.results import Data, Results, Row
 
@@ -204,9 +205,7 @@ def _lines(found: Sequence[Point], middle: Point) -> list[Line]:
             (point for point in mixtures if like_the_middle(point, "router", "router_size", "k")),
             key=lambda point: point.width or 0,
         ),
-        "router": sorted(
-            [*others, *plain], key=lambda point: ("cnn", "transformer", "linear").index(point.router or "")
-        ),
+        "router": sorted([*others, *plain], key=lambda point: ROUTERS.index(point.router or "")),
         "router_size": linear,
     }
     return [Line(along=name, points=members) for name, members in along.items() if len(members) > 1]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 
-from moist.errors import DamagedArtifactError, MoistError
+from moist.errors import DamagedArtifactError, InputError, MoistError
 from moist.runtime.artifacts import full_disk_is_an_error, sha256
 from moist.runtime.contract import CHECKPOINTS
 from moist.runtime.location import is_uri
@@ -54,13 +54,18 @@ class StoredCheckpoints:
         """The last state that is whole; a damaged one is passed over, with a line on stderr.
 
         Raises:
+            InputError: if the folder cannot be read.
             StoreError: if the store cannot be reached or refuses the credentials.
         """
-        for name in sorted(self._names(), reverse=True):
+        try:
+            names = sorted(self._names(), reverse=True)
+        except OSError as error:
+            raise InputError(f"{CHECKPOINTS}: {self._where} cannot be read ({error.strerror}).") from None
+        for name in names:
             try:
                 state = self._read(name)
                 position = f"epoch {state['epoch']}, step {state['step']}"
-            except (DamagedArtifactError, *NO_STATE) as error:
+            except (DamagedArtifactError, OSError, *NO_STATE) as error:  # another run of the task may have removed it
                 self._say(f"checkpoint {name[:8]} is damaged and was passed over ({str(error).splitlines()[0]})")
                 continue
             self._say(f"going on from checkpoint {name[:8]}: {position}")

@@ -111,13 +111,19 @@ def _reader(spec: dict[str, Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
             if kind == "LIST" and not text.lstrip().startswith("[") and _holds_words(spec):
-                return [int(part) if part.isdecimal() else part for part in map(str.strip, text.split(",")) if part]
+                parts = [part for part in map(str.strip, text.split(",")) if part]
+                return [int(part) if part.isdecimal() and _holds_numbers(spec) else part for part in parts]
             return READERS[kind](text)
         except (ValueError, KeyError):
             shown = repr(text) if "@" not in text else "what was given"  # it may hold credentials
             raise argparse.ArgumentTypeError(f"{shown} is not a {kind.lower().replace('_', ' ')}") from None
 
     return read
+
+
+def _holds_numbers(spec: dict[str, Any]) -> bool:
+    """Whether a list, by its default, is of numbers: what looks like one may be the name of a table."""
+    return any(isinstance(item, float) for item in spec.get("defaultValue", []))
 
 
 def _holds_words(spec: dict[str, Any]) -> bool:

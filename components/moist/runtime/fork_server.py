@@ -22,6 +22,8 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
+from moist.runtime.provenance import code_version
+
 USED_LATE = {
     "moist.data.clusters": "sklearn.cluster",
     "moist.data.sources": "sklearn.datasets",
@@ -115,6 +117,7 @@ class _Server:
 
     def serve(self) -> None:
         """Fork tasks until the other side is gone and they have ended."""
+        code_version()  # of what is imported from here on, and not of what it is edited to meanwhile
         for number in STOPPING:  # a terminal's Ctrl-C reaches the tasks, which know what to do
             signal.signal(number, signal.SIG_IGN)
         idle = False

@@ -201,7 +201,8 @@ def _task_handler(run: LocalRun) -> type:
                 )
             entry = {"run": run.id, "task": name, "output": json.loads(output_file.read_text())}
             run.tasks[name] = {"state": "succeeded", "started": started, "seconds": seconds, **entry}
-            run.store.put_bytes(_cache_uri(key), json.dumps(entry).encode())
+            if containers or provenance.code_is_unchanged():  # else the key is not of what has run
+                run.store.put_bytes(_cache_uri(key), json.dumps(entry).encode())
             return status.Status.SUCCESS
 
     return StageHandler

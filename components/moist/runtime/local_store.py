@@ -65,7 +65,8 @@ def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
                 if not left:
                     raise
         try:
-            yield {ENDPOINT_VARIABLES[0]: endpoint, **credentials}
+            # Empty over the user's own, which belongs to other keys.
+            yield {ENDPOINT_VARIABLES[0]: endpoint, **credentials, "AWS_SESSION_TOKEN": ""}
         finally:
             _stop(server)
 

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from moist.data.sources import KINDS
 from moist.errors import InputError
 from moist.presets import preset_arguments
+from moist.runtime.common_settings import numbers
 from moist.runtime.location import refuse_credentials
 from moist.runtime.loops import Planned, planned_tasks
 from moist.runtime.stage import Stage, parse_settings
@@ -116,6 +117,17 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
         raise InputError(
             f"Setting second_mirrored=true is not allowed: training does not mirror {arguments['dataset']}."
         )
+    if (
+        name == "train_mixture"
+        and value("model") != "single"
+        and {"alphas", "candidates"} <= {*task.values, *arguments}
+    ):
+        trained, among = numbers(str(value("alphas"))), str(arguments["candidates"])
+        if 0 not in trained or not any(alpha in trained for alpha in numbers(among) if alpha > 0):
+            raise InputError(
+                f"Setting alphas={value('alphas')!r} of {value('model')} is not allowed: it needs 0, the plain "
+                f"mixture, and one of the candidates ({among})."
+            )
     if name == "pretrain_router" and value("architecture") != "class" and router_answers:
         raise InputError("Setting router_answers=true is not allowed: it needs --router class, which knows classes.")
 

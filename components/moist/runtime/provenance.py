@@ -12,7 +12,9 @@ import moist
 LIBRARIES = (
     *("torch", "torchvision", "numpy", "scikit-learn", "fvcore", "safetensors"),
     *("onnx", "onnxscript", "onnxruntime", "openvino"),
+    *("scipy", "sentencepiece", "sacrebleu"),
 )
+"""Those that results depend on."""
 
 
 @functools.cache
@@ -28,6 +30,11 @@ def code_version() -> str:
             digest.update(path.relative_to(root).as_posix().encode())
             digest.update(path.read_bytes())
     return f"{moist.__version__}+{digest.hexdigest()[:12]}"
+
+
+def code_is_unchanged() -> bool:
+    """Whether the source is still the one that `code_version` tells of: somebody may edit it meanwhile."""
+    return code_version.__wrapped__() == code_version()
 
 
 def versions() -> dict[str, str]:

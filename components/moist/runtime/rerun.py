@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from moist.errors import DamagedArtifactError, InputError
 from moist.runtime.artifacts import MANIFEST, InputRecord, Manifest
+from moist.runtime.location import refuse_credentials
 from moist.runtime.pipeline_spec import producers_of, stages_of
 from moist.runtime.runs import Artifacts, same_name
 from moist.runtime.stage import parse_settings
@@ -74,6 +75,7 @@ def changed_settings(pipeline: Any, task: str, assignments: list[str]) -> dict[s
         name, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"--set {assignment!r} must look like name=value, for example --set batch_size=100.")
+        refuse_credentials(text)  # before they are on record
         texts[name.strip().replace("-", "_")] = text.strip()
     checked = parse_settings(stage.settings, texts)
     return {name: getattr(checked, name) for name in texts}

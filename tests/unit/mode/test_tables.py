@@ -71,6 +71,7 @@ BAD = {
     "cell is empty": (tsv([*ROWS, ("", "1", "red")]), r"row 6, column 'a': the cell is empty"),
     "missing mark": (tsv([*ROWS, ("1", "?", "red")]), r"row 6, column 'b': '\?' marks a missing value"),
     "NaN": (tsv([("nan", "1", "red"), *ROWS]), r"row 1, column 'a': the value is missing or not finite"),
+    "too large": (tsv([*ROWS, ("1", "1e300", "red")]), r"row 6, column 'b': the value is missing or not finite"),
     "infinite": (tsv([*ROWS, ("1", "inf", "red")]), r"row 6, column 'b': the value is missing or not finite"),
     "target missing": (tsv([*ROWS, ("1", "2", "?")]), r"row 6: the target 'target' is missing"),
     "one class": (tsv([(a, b, "red") for a, b, _ in ROWS]), r"one class only \('red'\)"),
@@ -106,6 +107,17 @@ def test_other_bad_sources(tmp_path: Path) -> None:
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,target\n1,2\n" * 50)[:-9])
     with pytest.raises(InputError, match="cannot be read as gzip"):
         load_table(str(tmp_path / "t.csv.gz"))
+    damaged = bytearray(gzip.compress(b"a,target\n1,2\n" * 50))
+    damaged[12] ^= 0xFF
+    (tmp_path / "t.csv.gz").write_bytes(damaged)
+    with pytest.raises(InputError, match="cannot be read as gzip"):
+        load_table(str(tmp_path / "t.csv.gz"))
+    (tmp_path / "long.csv").write_text(f"a,target\n{'1' * 200_000},2\n")
+    with pytest.raises(InputError, match=r"long.csv is no table: field larger than"):
+        load_table(str(tmp_path / "long.csv"))
+    (tmp_path / "t.arff").write_text("@attribute\n@data\n1\n")
+    with pytest.raises(InputError, match="has an @attribute line without a name"):
+        load_table(str(tmp_path / "t.arff"))
     (tmp_path / "t.arff").write_text("@relation x\n@attribute a numeric\n")
     with pytest.raises(InputError, match="has no @data line"):
         load_table(str(tmp_path / "t.arff"))

@@ -58,6 +58,11 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     a, b = files(tmp_path, b"one\n", gzip.compress(b"eins\n")[:12], "gz")
     with pytest.raises(InputError, match=r"a.gz cannot be read"):
         read_parallel(a, b)
+    damaged = bytearray(gzip.compress(b"eins\n" * 50))
+    damaged[12] ^= 0xFF
+    b.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"[ab].gz cannot be read"):
+        read_parallel(a, b)
     with pytest.raises(InputError, match=r"there is no file .*nowhere"):
         read_parallel(tmp_path / "nowhere", b)
 

@@ -51,6 +51,22 @@ def test_values_are_those_of_the_seeds_in_their_order() -> None:
     assert [point.width for point in comparison.students] == [64, 256, 1024, 4096]
 
 
+def test_a_class_router_has_its_place_though_the_paper_has_none() -> None:
+    def as_class(result: Results) -> Results:
+        rows = []
+        for row in result.rows:
+            if row.key == "by_router_0" and row.routing:
+                row = row.model_copy(update={"routing": row.routing.model_copy(update={"router": "class"})})
+            rows.append(row)
+        return result.model_copy(update={"rows": rows})
+
+    comparison = compare_results([as_class(result) for result in example_sweep()], MARGIN)
+    (line,) = [line for line in comparison.lines if line.along == "router"]
+    assert [point.router for point in line.points] == ["cnn", "linear", "class"]
+    assert "class router" in sweep_text(comparison)
+    assert "class" in sweep_report(comparison, [])
+
+
 def test_a_model_that_came_twice_is_one_point() -> None:
     results = example_sweep()
     twice = []
