@@ -33,8 +33,10 @@ from moist.runtime.fork_server import ForkedTask, ForkServer, is_possible
 from moist.runtime.local_store import BUCKET
 from moist.runtime.location import is_uri
 from moist.runtime.loops import planned_tasks
+from moist.runtime.pipeline_spec import stage_of
 from moist.runtime.store import Store
-from moist.runtime.task import local_task_name, settings_values
+from moist.runtime.task import local_task_name, loops_around, settings_values
+from moist.runtime.turns import Turns
 
 RECORD = "run.json"
 THREADS = {"OMP_WAIT_POLICY": "passive"}
@@ -46,9 +48,6 @@ SOURCES = ("source", "target")
 """What the names of settings end in that may be paths of this machine."""
 
 PYTHON_MODULE = ["python3", "-m"]
-
-LOOP_THREADS = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2))}
-"""kfp.local runs two iterations of a loop at a time, so each gets half of the cores."""
 
 
 class RunFailedError(MoistError):
@@ -81,6 +80,7 @@ class LocalRun:
     facts: dict[str, Any] = field(default_factory=dict)
     containers: Containers | None = None
     """Where tasks run; None: as processes of this machine."""
+    turns: Turns = field(default_factory=Turns)
     server: Callable[[], ForkServer] | None = None
     """Starts, once, the process that tasks are forked from; None: each is a process of its own from the start."""
 
@@ -165,31 +165,32 @@ def _task_handler(run: LocalRun) -> type:
             sources = [name for name in named if os.path.exists(name)]  # noqa: PTH110 - False for what is no path
             remote = {uri: etag for name in named if is_uri(name) for uri, etag in run.store.etags(name).items()}
             key = cache_key(self.full_command, executor_input, {**code, **digests(sources), **remote})
-            if run.failure is not None:
-                raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
-            heading = f"[{next(run.numbers)}/{run.total}] {name}"
             cached = _cached(run, key) if run.use_cache else None
-            if cached is not None:
+            if cached is not None and run.failure is None:
                 run.tasks[name] = {"state": "cached", "seconds": 0.0, **cached}
-                run.say(f"{heading}: unchanged, taken from {cached['run']}")
+                run.say(f"[{next(run.numbers)}/{run.total}] {name}: unchanged, taken from {cached['run']}")
                 write_json(output_file, cached["output"])
                 return status.Status.SUCCESS
-            run.say(heading)
-            began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
-            checkpoints = {CHECKPOINTS: f"s3://{BUCKET}/checkpoints"}
-            threads = THREADS if name == output_file.parent.name else {**THREADS, **LOOP_THREADS}
-            ours = {**self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
-            if containers is None:
-                exit_code = _run_child(run, self.full_command, {**threads, **checkpoints, **os.environ, **ours})
-            else:
-                exit_code = containers.run(
-                    name,
-                    self.image,
-                    self.full_command,
-                    {**threads, **checkpoints, **ours},
-                    output_file.parent,
-                    sources=sources,
-                )
+            alone = stage_of(self.full_command).alone
+            with run.turns.turn(alone):
+                if run.failure is not None:
+                    raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
+                run.say(f"[{next(run.numbers)}/{run.total}] {name}")
+                began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds")
+                checkpoints = {CHECKPOINTS: f"s3://{BUCKET}/checkpoints"}
+                threads = _threads(0 if alone else loops_around(output_file))
+                ours = {**self.env_vars, **run.environment, OUTPUT_ROOT: run.uri}
+                if containers is None:
+                    exit_code = _run_child(run, self.full_command, {**threads, **checkpoints, **os.environ, **ours})
+                else:
+                    exit_code = containers.run(
+                        name,
+                        self.image,
+                        self.full_command,
+                        {**threads, **checkpoints, **ours},
+                        output_file.parent,
+                        sources=sources,
+                    )
             seconds = round(time.monotonic() - began, 3)
             if exit_code != 0 or not output_file.exists():
                 run.tasks[name] = {"state": "failed", "seconds": seconds, "exit_code": exit_code}
@@ -252,6 +253,11 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
                 raise
     finally:
         run.children.discard(child)
+
+
+def _threads(loops: int) -> dict[str, str]:
+    """How a task shall use the cores: kfp.local runs two iterations of a loop at a time, so each gets half of them."""
+    return {**THREADS, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) >> loops))} if loops else THREADS
 
 
 def _named_sources(executor_input: dict[str, Any]) -> list[str]:

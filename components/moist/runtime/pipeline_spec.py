@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -78,8 +78,12 @@ def _stage_of(pipeline: Any, component: str) -> Stage | None:
     executor = spec.deployment_spec["executors"][label] if label else {}
     if "container" not in executor:
         return None
-    module = str(executor["container"]["command"][2]).removesuffix(".program")
-    stage: Stage = importlib.import_module(f"{module}.settings").STAGE
+    return stage_of(executor["container"]["command"])
+
+
+def stage_of(command: Sequence[str]) -> Stage:
+    """The stage that a component's command runs: `python3 -m moist.stages.<stage>.program`."""
+    stage: Stage = importlib.import_module(f"{command[2].removesuffix('.program')}.settings").STAGE
     return stage
 
 

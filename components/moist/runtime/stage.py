@@ -48,6 +48,8 @@ class Stage:
     inputs: dict[str, Port]
     outputs: dict[str, Port]
     image: Literal["slim", "train"] = "train"
+    alone: bool = False
+    """Whether it measures time, so that on one machine no other task may be under way."""
 
     @property
     def module(self) -> str:

@@ -169,8 +169,16 @@ def _task_name(stage: Stage, output_file: Path, locations: dict[str, str]) -> st
 
 def local_task_name(output_file: Path) -> str:
     """The name of a task of kfp.local; a loop's iterations, each with a folder above the task's, get different ones."""
-    iteration = [int(found[1]) for part in output_file.parts if (found := ITERATION.search(part))]
-    return iteration_name(output_file.parent.name, iteration)
+    return iteration_name(output_file.parent.name, _iterations(output_file))
+
+
+def loops_around(output_file: Path) -> int:
+    """In how many loops, one inside the other, a task of kfp.local is."""
+    return len(_iterations(output_file))
+
+
+def _iterations(output_file: Path) -> list[int]:
+    return [int(found[1]) for part in output_file.parts if (found := ITERATION.search(part))]
 
 
 def iteration_name(task: str, iteration: Sequence[int]) -> str:

@@ -54,4 +54,5 @@ STAGE = Stage(
         "table": Port("table", "Markdown", "the table"),
         "report": Port("report", "HTML", "the report: one self-contained page"),
     },
+    alone=True,
 )
