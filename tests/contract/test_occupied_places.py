@@ -64,6 +64,15 @@ def test_a_parent_that_cannot_be_written_is_found_before_the_work(tiny: Run, tmp
     assert "Output copy cannot be written to /proc/copy" in error
 
 
+def test_a_page_does_not_go_where_an_artifact_is(s3: Store, uri: str, tiny: Run) -> None:
+    assert tiny(*at(uri)) == (0, "")
+    before = s3.list(uri)
+    code, error = tiny(*at(f"{uri}/other", page=f"{uri}/copy"))
+    assert code == 2
+    assert f"Output page: {uri}/copy is a folder" in error
+    assert s3.list(uri) == before
+
+
 def test_objects_of_others_are_left_alone(s3: Store, uri: str, tiny: Run) -> None:
     for name in ("data/1.png", "data/2.png", "archive.zip"):
         s3.put_bytes(f"{uri}/{name}", b"mine")

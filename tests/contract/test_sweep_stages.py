@@ -114,6 +114,7 @@ def test_every_model_is_a_row_that_says_what_it_is(measured: list[Path], inputs:
     # 64 pixels to 8 to 4 to 3 students: the router is counted.
     assert rows["by_size_0"].router_macs == 64 * 8 + 8 * 4 + 4 * 3
     assert rows["by_size_0"].macs - rows["by_size_0"].router_macs == rows["student"].macs
+    assert [timing.batch_size for timing in rows["mixture"].latency] == [1]  # of 64 images there are not enough
     where = {entry["name"]: entry["uri"] for entry in results.lineage}
     report = (measured[0].parent / "report").read_text("utf-8")
     assert report.count("<h3>MoIST") == 1, "a sweep's points are in the tables, their details are not drawn"

@@ -216,6 +216,8 @@ class Store:
         if not where.key:
             raise InputError(f"{uri} is a whole bucket: an artifact needs a key in it, such as {where.uri()}NAME.")
         found = self.list(uri)
+        if is_file and any(found):
+            raise InputError(f"{uri} is a folder, of {len(found)} objects; choose another place, or delete them.")
         if found and not is_file and MANIFEST not in found and not self.list(f"{where.uri()}{PARTIAL}"):
             raise InputError(
                 f"{uri} is in use: it holds {len(found)} objects that are no artifact, such as "

@@ -99,7 +99,7 @@ def measure_rows(
 ) -> list[Row]:
     """Measure all models on the same held-out images; latencies in turn, so that the machine's drift hits all alike."""
     images = Images(data, data.test, device)
-    batches = {size: latency_batches(images, size) for size in LATENCY_BATCHES}
+    batches = {size: latency_batches(images, size) for size in LATENCY_BATCHES if size <= len(images)}
     runners = {item.key: _runner(item, images, precision) for item in candidates}
     timings = latency.measure(runners, batches, latency_seconds)
     rows, logits = {}, {}
@@ -130,7 +130,6 @@ def measure_rows(
 
 def latency_batches(images: Images, size: int) -> list[Tensor]:
     """Batches of plain images to time, float (size, channels, height, width): at most 64, of some 512 images in all."""
-    size = min(size, len(images))
     starts = range(0, len(images) - size + 1, size)[: min(64, max(1, 512 // size))]
     rows = torch.arange(size, device=images.device)
     return [channels_last(images.view(rows + start, 0)) for start in starts]
