@@ -81,3 +81,17 @@ def test_words_that_are_no_arguments_are_refused(arguments: list[str]) -> None:
     assert done.returncode == 2
     assert "error:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["run", "--runner", "docker", "--dataset", "cifar10", "--source", "download"], "cifar10"),
+        (["submit", "--host", "http://localhost:1", "--dataset", "mnist", "--source", "download"], "mnist"),
+        (["submit", "--host", "http://localhost:1", "--pipeline", "mode", "--preset", "paper"], "mnist"),
+    ],
+)
+def test_containers_do_not_download(arguments: list[str], name: str) -> None:
+    done = run_command(*arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"Setting source=download of {name} is not allowed in containers" in done.stderr

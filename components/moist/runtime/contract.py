@@ -98,7 +98,8 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
     """Run one task of a stage.
 
     Raises:
-        MoistError: of the kind that says what went wrong; then no output has its final name.
+        MoistError: of the kind that says what went wrong; then no output has its final name, but for a store that fails
+            between two of several uploads.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     locations = _locations(task, stage)

@@ -21,7 +21,8 @@ from typing import IO
 from moist.errors import StoreError
 from moist.runtime.store import ENDPOINT_VARIABLES, store_is_configured
 
-BUCKET = "moist"
+BUCKET = os.environ.get("MOIST_BUCKET") or "moist"
+"""Where runs on this machine keep everything; in a store of one's own the name may be somebody else's."""
 START_SECONDS = 60.0
 LOCK_SECONDS = 5.0
 STARTS = 3

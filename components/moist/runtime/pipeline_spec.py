@@ -136,6 +136,17 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
         raise InputError("Setting router_answers=true is not allowed: it needs --router class, which knows classes.")
 
 
+def refuse_downloads(pipeline: Any, arguments: Mapping[str, Any]) -> None:
+    """Raises InputError where a task would download images, which the slim image has nothing to do with."""
+    for task in planned_tasks(pipeline, arguments):
+        stage = _stage_of(pipeline, task.component)
+        if stage and stage.name == "prepare_data" and task.values.get("source") == "download":
+            raise InputError(
+                f"Setting source=download of {task.values.get('name')} is not allowed in containers, whose image "
+                "cannot download: put the data set into the store, and give its s3:// address."
+            )
+
+
 def _texts(value: Any) -> Iterator[str]:
     """Every string in a value, whatever lists and structures it is in."""
     if isinstance(value, str):

@@ -23,7 +23,13 @@ from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, w
 from moist.runtime.flags import images_of
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
-from moist.runtime.pipeline_spec import arguments_of, check_arguments, defaults_of, stages_of
+from moist.runtime.pipeline_spec import (
+    arguments_of,
+    check_arguments,
+    defaults_of,
+    refuse_downloads,
+    stages_of,
+)
 from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
 from moist.runtime.runs import LATEST, find_artifact
 from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
@@ -79,6 +85,7 @@ def routers_of(options: argparse.Namespace) -> tuple[str, ...]:
 
 def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:
     """Run any pipeline on a cluster with these arguments; `options` are those of the command `submit`."""
+    refuse_downloads(pipeline, arguments)
     if options.no_cache:
         spec = pipeline.pipeline_spec
         for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):  # loops are components
