@@ -230,6 +230,30 @@ def test_the_launcher_points_at_the_store_the_policy_opens(manifests: list[Manif
             assert any(rule.get("resourceNames") == [secret] for rule in rules)
 
 
+def test_argo_puts_logs_where_the_policy_lets_it(manifests: list[Manifest]) -> None:
+    """Kubeflow's own Argo writes them to Kubeflow's store; with another store, and other keys, every pod would fail."""
+    repositories = {
+        manifest["metadata"]["namespace"]: manifest
+        for manifest in of_kind(manifests, "ConfigMap")
+        if manifest["metadata"]["name"] == "artifact-repositories"
+    }
+    for launcher in launchers(manifests):
+        namespace = launcher["metadata"]["namespace"]
+        provider = yaml.safe_load(launcher["data"]["providers"])["minio"]["default"]
+        own = urlsplit(provider["endpoint"])
+        if (own.hostname or "").endswith(".kubeflow"):
+            assert namespace not in repositories
+            continue
+        repository = repositories[namespace]
+        chosen = repository["metadata"]["annotations"]["workflows.argoproj.io/default-artifact-repository"]
+        store = yaml.safe_load(repository["data"][chosen])["s3"]
+        assert (store["endpoint"], store["insecure"]) == (own.netloc, provider["disableSSL"])
+        assert store["bucket"] == Location.parse(launcher["data"]["defaultPipelineRoot"]).bucket
+        assert {store[key]["name"] for key in ("accessKeySecret", "secretKeySecret")} == {
+            provider["credentials"]["secretRef"]["secretName"]
+        }
+
+
 def test_tasks_keep_checkpoints_in_the_launchers_store_where_their_keys_reach(manifests: list[Manifest]) -> None:
     tasks = environments(manifests)
     assert set(tasks) == {launcher["metadata"]["namespace"] for launcher in launchers(manifests)}

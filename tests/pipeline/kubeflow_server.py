@@ -39,7 +39,7 @@ class Kubeflow:
     multi_user: bool = False
     version: str = "2.17.3"
     token: str | None = None
-    polls: list[tuple[str, dict[str, str]]] = field(default_factory=lambda: [("SUCCEEDED", {})])
+    polls: list[tuple[str, dict[str, str | None]]] = field(default_factory=lambda: [("SUCCEEDED", {})])
     """What each GET of a run sees: the run's state, and its tasks'; the last one stays."""
     error: str = ""
     run_ids: list[str] = field(default_factory=list)

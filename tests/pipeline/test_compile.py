@@ -59,6 +59,17 @@ def test_kfp_loads_it_and_gpus_are_asked_for_as_text() -> None:
         assert all(name == key for name, key in variables.items())
 
 
+def test_retries_have_the_time_that_the_task_has() -> None:
+    """Argo counts from the first attempt's start, and ends a retried pod at that time, too."""
+    spec, platform = yaml.safe_load_all(GOLDEN.read_text())
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for task in spec["root"]["dag"]["tasks"].values():
+        label = spec["components"][task["componentRef"]["name"]]["executorLabel"]
+        attempts, limit = 1 + task["retryPolicy"]["maxRetryCount"], int(settings[label]["activeDeadlineSeconds"])
+        assert attempts > 1
+        assert int(task["retryPolicy"]["backoffMaxDuration"].removesuffix("s")) > attempts * limit
+
+
 def stage_of(name: str) -> Stage:
     stage: Stage = importlib.import_module(f"moist.stages.{name}.settings").STAGE
     return stage

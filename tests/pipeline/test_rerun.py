@@ -305,6 +305,17 @@ def test_a_rerun_of_a_rerun_on_the_cluster_keeps_what_that_changed(
     components.load_component_from_text(yaml.safe_dump(sent(kubeflow)))
 
 
+def test_a_run_that_was_served_from_the_cache_has_nothing_of_its_own(
+    command: Command, found: Store, kubeflow: Kubeflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_cluster = ("--host", kubeflow.url, "--pipeline-root", "s3://moist/cluster")
+    assert command("submit", *on_cluster, "--preset", "smoke") == 0
+    assert command("rerun", "scale", "--from", str(kubeflow.runs[0].run_id), *on_cluster) == 2
+    assert "Kubeflow took all of that run from its cache, or its artifacts are elsewhere" in capsys.readouterr().err
+    submit.show_results("s3://moist/cluster/small/nothing", "a-run", tmp_path, submit.TABLE)
+    assert "Kubeflow took every task from its cache" in capsys.readouterr().err
+
+
 def test_latest_on_the_cluster_is_the_newest_run_of_this_pipeline(
     command: Command, found: Store, first: str, kubeflow: Kubeflow, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,6 +176,17 @@ def test_a_failed_run_names_its_task_and_ends_with_1(
     assert kubeflow.runs[0].run_id in err.splitlines()[-1]
 
 
+def test_a_task_that_was_left_out_is_not_said_to_wait(
+    command: Command, kubeflow: Kubeflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kubeflow gives it no state."""
+    kubeflow.polls = [("FAILED", {"numbers": "FAILED", "scale": None, "total": None})]
+    assert submitted(command, kubeflow) == 1
+    err = capsys.readouterr().err
+    assert "numbers: failed" in err
+    assert "scale" not in err
+
+
 def test_a_canceled_run_is_no_success(command: Command, kubeflow: Kubeflow) -> None:
     kubeflow.polls = [("CANCELED", {})]
     assert submitted(command, kubeflow) == 1

@@ -56,7 +56,8 @@ def on_gpu(task: Any, name: str, training: Training) -> Any:
 def _common(task: Any, name: str, timeout_seconds: int) -> Any:
     task.set_display_name(name).set_caching_options(True)
     # A preempted or evicted pod is tried again; a stage that fails on its input fails fast each time.
-    task.set_retry(RETRIES, "30s", 2.0, "600s")
+    # The last one counts from the start of the first attempt, and is a retried pod's deadline, too.
+    task.set_retry(RETRIES, "30s", 2.0, f"{(RETRIES + 1) * timeout_seconds + 3600}s")
     kubernetes.set_timeout(task, timeout_seconds)
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)

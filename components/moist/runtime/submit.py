@@ -23,6 +23,7 @@ from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, w
 from moist.runtime.flags import images_of
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
+from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import (
     arguments_of,
     check_arguments,
@@ -42,6 +43,8 @@ DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 POLL_SECONDS = 5.0
 WATCH_ATTEMPTS = 30
+MANY_TASKS = 60
+"""By estimate some 13 KiB of Argo's record each, compressed, of which it keeps at most 1 MiB (k8s/README.md)."""
 """An outage of about ten minutes does not end the watching of a run, which goes on meanwhile."""
 INTERRUPTED = 130
 RECENT = 20
@@ -86,6 +89,12 @@ def routers_of(options: argparse.Namespace) -> tuple[str, ...]:
 def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:
     """Run any pipeline on a cluster with these arguments; `options` are those of the command `submit`."""
     refuse_downloads(pipeline, arguments)
+    count = sum(1 for _ in planned_tasks(pipeline, arguments))
+    if count > MANY_TASKS:
+        say(
+            f"A run of {count} tasks: it may end before they do, when Argo's record of it outgrows 1 MiB, unless Argo "
+            "is set up to keep that elsewhere (k8s/README.md). Fewer seeds a run make it smaller."
+        )
     if options.no_cache:
         spec = pipeline.pipeline_spec
         for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):  # loops are components
@@ -129,7 +138,13 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
     changes = {task: changed_settings(pipeline, task, options.set)}
     tasks = tasks_to_rerun(pipeline, task, options.downstream)
-    again = rerun_of(pipeline, tasks, changes, artifacts_under(store, root))
+    artifacts = artifacts_under(store, root)
+    if not artifacts:
+        raise InputError(
+            f"Nothing lies under {root}: Kubeflow took all of that run from its cache, or its artifacts are elsewhere "
+            "(--root). Rerun from the run that made them, or submit it again with --no-cache."
+        )
+    again = rerun_of(pipeline, tasks, changes, artifacts)
     given = (config.parameters if config else None) or {}
     arguments = {name: given.get(name, default) for name, default in defaults_of(again.pipeline).items()}
     check_arguments(again.pipeline, {**given, **arguments})
@@ -343,8 +358,8 @@ def watch(cluster: Cluster, run_id: str, names: Mapping[str, str]) -> Any:
         while True:
             run = cluster.call("get_run", run_id=run_id)
             for detail in _details(run):
-                task, state = names.get(detail.display_name or ""), detail.state or "PENDING"
-                if task is None or seen.get(task) == state:
+                task, state = names.get(detail.display_name or ""), detail.state
+                if task is None or not state or seen.get(task) == state:  # one that never ran has no state
                     continue
                 again = " again" if seen.get(task) == "FAILED" else ""
                 seen[task] = state
@@ -390,6 +405,12 @@ def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
     try:
         store = Store.from_environment()
         artifacts = artifacts_under(store, root)
+        if not artifacts:
+            say(
+                f"Nothing lies under {root}: Kubeflow took every task from its cache, so the results are those of an "
+                "earlier run with the same arguments. --no-cache makes them anew."
+            )
+            return
         text = outcome.text(store, artifacts)
         _, _, page = find_artifact(artifacts, f"{outcome.task}/report")
         report = home.resolve() / "runs" / run_id / "report.html"
