@@ -253,3 +253,8 @@ def test_other_content_has_another_etag(s3: Store, uri: str) -> None:
     assert after[f"{uri}/one"] != before[f"{uri}/one"]
     assert after[f"{uri}/deep/two"] == before[f"{uri}/deep/two"]
     assert list(s3.etags(f"{uri}/one")) == [f"{uri}/one"]
+
+
+def test_a_name_that_no_bucket_can_have_is_no_outage(s3: Store) -> None:
+    with pytest.raises(InputError, match="names no possible bucket"):
+        s3.ensure_bucket("a")

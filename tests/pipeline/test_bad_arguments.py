@@ -38,6 +38,7 @@ from conftest import run_command, run_program
             ["--pipeline", "mode", "--candidates", "0.5"],
             "alphas='0, 0.01, 0.1' of dense-4 is not allowed: it needs 0, the",
         ),
+        (["--pipeline", "mode", "--candidates", "few"], "Setting candidates='few' is not allowed"),
         (["--pipeline", "mode", "--variants", "5"], "variants must be a list, not 5"),
         (["--temperature", "0"], "is not allowed: input should be greater than 0"),
         (["--routing", "random"], "'soft', 'hard' or 'oracle'"),
@@ -95,3 +96,9 @@ def test_containers_do_not_download(arguments: list[str], name: str) -> None:
     done = run_command(*arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert f"Setting source=download of {name} is not allowed in containers" in done.stderr
+
+
+def test_containers_of_this_machine_reach_no_openml() -> None:
+    done = run_command("run", "--runner", "docker", "--pipeline", "mode", "--tables", "digits,300")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "Setting source=300, a table of OpenML, is not allowed in containers" in done.stderr

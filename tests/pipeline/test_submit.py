@@ -165,6 +165,14 @@ def test_mistakes_in_the_other_pipelines_send_nothing(
     assert kubeflow.requests == []
 
 
+@pytest.mark.parametrize(("seeds", "warned"), [("0", False), ("0,1", True)])
+def test_a_run_that_may_outgrow_argo_s_record_is_told_of(
+    real_command: Command, kubeflow: Kubeflow, seeds: str, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submitted(real_command, kubeflow, "--pipeline", "sweep", "--seeds", seeds, "--no-wait") == 0
+    assert ("when Argo's record of it outgrows 1 MiB" in capsys.readouterr().err) == warned
+
+
 def test_a_failed_run_names_its_task_and_ends_with_1(
     command: Command, kubeflow: Kubeflow, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Checkpoints: a run that is cut off and goes on ends with the same bits as one that was not."""
 
+import errno
 import hashlib
 import pickle
 from collections.abc import Callable
@@ -153,6 +154,25 @@ def test_training_outlives_a_store_that_takes_no_checkpoint(
     proxy(always("503"))
     with pytest.raises(StoreError):
         goes_on(uri)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "gone"), OSError(errno.ENOSPC, "full")])
+def test_only_a_checkpoint_that_is_gone_is_passed_over(
+    error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run of the task may have removed it; a full disk is no reason to lose what it holds."""
+    killed(tmp_path, 40)
+    kept = StoredCheckpoints(IDENTITY, 0, str(tmp_path))
+
+    def fetch(name: str, target: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(kept._place, "fetch", fetch)
+    if isinstance(error, FileNotFoundError):
+        assert kept.load() is None
+    else:
+        with pytest.raises(OSError, match="full"):
+            kept.load()
 
 
 def test_a_checkpoint_is_due_after_its_interval(tmp_path: Path) -> None:

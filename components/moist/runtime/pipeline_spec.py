@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 
 from moist.data.sources import KINDS
 from moist.errors import InputError
+from moist.mode.tables import OPENML_IDS
 from moist.presets import preset_arguments
 from moist.runtime.common_settings import numbers
 from moist.runtime.location import refuse_credentials
@@ -121,30 +122,43 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
         raise InputError(
             f"Setting second_mirrored=true is not allowed: training does not mirror {arguments['dataset']}."
         )
-    if (
-        name == "train_mixture"
-        and value("model") != "single"
-        and {"alphas", "candidates"} <= {*task.values, *arguments}
-    ):
-        trained, among = numbers(str(value("alphas"))), str(arguments["candidates"])
-        if 0 not in trained or not any(alpha in trained for alpha in numbers(among) if alpha > 0):
-            raise InputError(
-                f"Setting alphas={value('alphas')!r} of {value('model')} is not allowed: it needs 0, the plain "
-                f"mixture, and one of the candidates ({among})."
-            )
+    if name == "train_mixture" and value("model") != "single":
+        _check_alphas(str(value("model")), str(value("alphas")), str(arguments.get("candidates")))
     if name == "pretrain_router" and value("architecture") != "class" and router_answers:
         raise InputError("Setting router_answers=true is not allowed: it needs --router class, which knows classes.")
 
 
-def refuse_downloads(pipeline: Any, arguments: Mapping[str, Any]) -> None:
-    """Raises InputError where a task would download images, which the slim image has nothing to do with."""
+def _check_alphas(model: str, alphas: str, candidates: str) -> None:
+    trained = numbers(alphas)
+    try:
+        among = numbers(candidates)
+    except ValueError:
+        return  # the comparing stage's own check says so
+    if 0 not in trained or not any(alpha in trained for alpha in among if alpha > 0):
+        raise InputError(
+            f"Setting alphas={alphas!r} of {model} is not allowed: it needs 0, the plain mixture, and one of the "
+            f"candidates ({candidates})."
+        )
+
+
+def refuse_downloads(pipeline: Any, arguments: Mapping[str, Any], network: bool) -> None:
+    """Raises InputError where a task would download what it cannot: images, for which the slim image has no program.
+
+    Without `network` tables of OpenML, too.
+    """
     for task in planned_tasks(pipeline, arguments):
-        stage = _stage_of(pipeline, task.component)
-        if stage and stage.name == "prepare_data" and task.values.get("source") == "download":
-            raise InputError(
-                f"Setting source=download of {task.values.get('name')} is not allowed in containers, whose image "
-                "cannot download: put the data set into the store, and give its s3:// address."
-            )
+        stage, source = _stage_of(pipeline, task.component), str(task.values.get("source"))
+        name = stage.name if stage else ""
+        if name == "prepare_data" and source == "download":
+            what = f"source=download of {task.values.get('name')}"
+        elif name == "prepare_table" and not network and (source in OPENML_IDS or source.isdecimal()):
+            what = f"source={source}, a table of OpenML,"
+        else:
+            continue
+        raise InputError(
+            f"Setting {what} is not allowed in containers, which cannot download it: put it into the store, and give "
+            "its s3:// address."
+        )
 
 
 def _texts(value: Any) -> Iterator[str]:

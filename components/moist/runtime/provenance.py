@@ -26,7 +26,7 @@ def code_version() -> str:
     digest = hashlib.sha256()
     root = Path(moist.__file__).parent
     for path in sorted(root.rglob("*")):
-        if path.suffix in {".py", ".html", ".css"}:
+        if path.suffix in {".py", ".html", ".css"} and path.is_file():  # an editor's lock is a link to nowhere
             digest.update(path.relative_to(root).as_posix().encode())
             digest.update(path.read_bytes())
     return f"{moist.__version__}+{digest.hexdigest()[:12]}"
@@ -34,7 +34,10 @@ def code_version() -> str:
 
 def code_is_unchanged() -> bool:
     """Whether the source is still the one that `code_version` tells of: somebody may edit it meanwhile."""
-    return code_version.__wrapped__() == code_version()
+    try:
+        return code_version.__wrapped__() == code_version()
+    except OSError:  # a file went while it was read
+        return False
 
 
 def versions() -> dict[str, str]:

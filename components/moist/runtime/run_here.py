@@ -27,7 +27,7 @@ def finished_run(
         RunFailedError: naming the task that failed.
     """
     if options.runner == "docker":
-        refuse_downloads(pipeline, arguments)
+        refuse_downloads(pipeline, arguments, network=False)
     run_id = new_run_id(pipeline.pipeline_spec.pipeline_info.name)
     folder, stored = options.home.resolve() / "runs" / run_id, options.home.resolve() / "store"
     with contextlib.ExitStack() as stack:

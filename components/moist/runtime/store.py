@@ -113,7 +113,8 @@ class Store:
         )
 
     def ensure_bucket(self, bucket: str) -> None:
-        """Make the bucket if it is not there."""
+        """Make the bucket if it is not there. Raises InputError for a name that no bucket can have."""
+        Location.parse(f"s3://{bucket}/x")
 
         def make() -> None:
             if not self._client.bucket_exists(bucket):

@@ -43,9 +43,9 @@ DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 POLL_SECONDS = 5.0
 WATCH_ATTEMPTS = 30
+"""An outage of about ten minutes does not end the watching of a run, which goes on meanwhile."""
 MANY_TASKS = 60
 """By estimate some 13 KiB of Argo's record each, compressed, of which it keeps at most 1 MiB (k8s/README.md)."""
-"""An outage of about ten minutes does not end the watching of a run, which goes on meanwhile."""
 INTERRUPTED = 130
 RECENT = 20
 """Among how many of Kubeflow's newest runs `latest` is looked for."""
@@ -88,7 +88,7 @@ def routers_of(options: argparse.Namespace) -> tuple[str, ...]:
 
 def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:
     """Run any pipeline on a cluster with these arguments; `options` are those of the command `submit`."""
-    refuse_downloads(pipeline, arguments)
+    refuse_downloads(pipeline, arguments, network=True)
     count = sum(1 for _ in planned_tasks(pipeline, arguments))
     if count > MANY_TASKS:
         say(
@@ -407,8 +407,9 @@ def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
         artifacts = artifacts_under(store, root)
         if not artifacts:
             say(
-                f"Nothing lies under {root}: Kubeflow took every task from its cache, so the results are those of an "
-                "earlier run with the same arguments. --no-cache makes them anew."
+                f"Nothing lies under {root}. Either Kubeflow took every task from its cache, and the results are those "
+                "of an earlier run with the same arguments (--no-cache makes them anew), or its artifacts go elsewhere: "
+                f"then {where.replace(root, 'URI')}"
             )
             return
         text = outcome.text(store, artifacts)
