@@ -306,7 +306,7 @@ def test_a_rerun_of_a_rerun_on_the_cluster_keeps_what_that_changed(
 
 
 def test_a_run_that_was_served_from_the_cache_has_nothing_of_its_own(
-    command: Command, found: Store, kubeflow: Kubeflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, first: str, kubeflow: Kubeflow, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_cluster = ("--host", kubeflow.url, "--pipeline-root", "s3://moist/cluster")
     assert command("submit", *on_cluster, "--preset", "smoke") == 0

@@ -169,7 +169,7 @@ def test_mistakes_in_the_other_pipelines_send_nothing(
 def test_a_run_that_may_outgrow_argo_s_record_is_told_of(
     real_command: Command, kubeflow: Kubeflow, seeds: str, warned: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert submitted(real_command, kubeflow, "--pipeline", "sweep", "--seeds", seeds, "--no-wait") == 0
+    assert submitted(real_command, kubeflow, "--pipeline", "sweep", "--preset", "quick", "--seeds", seeds) == 0
     assert ("when Argo's record of it outgrows 1 MiB" in capsys.readouterr().err) == warned
 
 

@@ -65,11 +65,8 @@ class StoredCheckpoints:
             try:
                 state = self._read(name)
                 position = f"epoch {state['epoch']}, step {state['step']}"
-            except (
-                DamagedArtifactError,
-                FileNotFoundError,
-                *NO_STATE,
-            ) as error:  # another run of the task may have removed it
+            # Not found: another run of the same task has meanwhile removed it.
+            except (DamagedArtifactError, FileNotFoundError, *NO_STATE) as error:
                 self._say(f"checkpoint {name[:8]} is damaged and was passed over ({str(error).splitlines()[0]})")
                 continue
             self._say(f"going on from checkpoint {name[:8]}: {position}")

@@ -408,7 +408,7 @@ def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
         if not artifacts:
             say(
                 f"Nothing lies under {root}. Either Kubeflow took every task from its cache, and the results are those "
-                "of an earlier run with the same arguments (--no-cache makes them anew), or its artifacts go elsewhere: "
+                "of an earlier run with the same arguments (--no-cache makes them anew), or artifacts go elsewhere: "
                 f"then {where.replace(root, 'URI')}"
             )
             return
