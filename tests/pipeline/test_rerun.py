@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kfp import components
 from kubeflow_server import Kubeflow, serve
-from moist.runtime import submit
+from moist.runtime import submit, watch
 from moist.runtime.artifacts import Manifest
 from moist.runtime.command_line import main
 from moist.runtime.local_store import store
@@ -207,7 +207,7 @@ def test_a_rerun_on_the_cluster_imports_the_earlier_artifacts(
     command: Command, found: Store, first: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The artifacts lie as Kubeflow lays them out; what is submitted is loadable, and names them by parameter."""
-    monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
     with serve(Kubeflow()) as kubeflow:
         on_cluster = [
             "--host",
@@ -248,7 +248,7 @@ def test_a_rerun_on_the_cluster_imports_the_earlier_artifacts(
 
 @pytest.fixture
 def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubeflow]:
-    monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
     with serve(Kubeflow()) as served:
         yield served
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from kfp import components
 from kubeflow_server import Fault, Kubeflow, serve
-from moist.runtime import cluster, submit
+from moist.runtime import cluster, watch
 from moist.runtime.command_line import main
 from small_stages.small_pipeline import small_pipeline
 
@@ -37,7 +37,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.startswith(("AWS_", "KFP_", "KF_")):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(submit, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(cluster, "FIRST_WAIT_SECONDS", 0.001)
     monkeypatch.setattr(cluster, "MAX_WAIT_SECONDS", 0.01)
     monkeypatch.chdir(tmp_path)

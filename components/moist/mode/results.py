@@ -96,18 +96,23 @@ class ImageResults(_Frozen):
     seconds: float = Field(description="of training and probing, all together")
 
 
+def offered(alphas: Sequence[float], among: Sequence[float]) -> list[float]:
+    """The strengths among which MoDE's is chosen: those trained that are candidates, 0 left out."""
+    return [alpha for alpha in alphas if alpha in among and alpha > 0]
+
+
 def best_alpha(alphas: Sequence[float], validation: Sequence[Sequence[float | None]], among: Sequence[float]) -> float:
     """Of the alphas in `among`, that of best mean validation accuracy (S, V); the first of equals.
 
     Raises InputError when `among` holds none of `alphas` above 0.
     """
-    offered = [alpha for alpha in alphas if alpha in among and alpha > 0]
-    if not offered:
+    choices = offered(alphas, among)
+    if not choices:
         raise InputError(
             f"trained were the alphas {', '.join(f'{alpha:g}' for alpha in alphas)}, but none of those to choose from "
             f"({', '.join(f'{alpha:g}' for alpha in among)})."
         )
-    return max(offered, key=lambda alpha: sum(row[list(alphas).index(alpha)] or 0.0 for row in validation))
+    return max(choices, key=lambda alpha: sum(row[list(alphas).index(alpha)] or 0.0 for row in validation))
 
 
 ResultsT = TypeVar("ResultsT", bound=BaseModel)

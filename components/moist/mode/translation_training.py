@@ -17,7 +17,7 @@ from moist.mode.gates import load_balance_loss
 from moist.mode.mixture import MixtureOutput
 from moist.mode.translation_corpus import END, PAD, Batch, Pairs, batch_of, epoch_batches
 from moist.mode.translation_model import Translator, TranslatorSpec, scored_pieces
-from moist.training.loop import Checkpoints, History
+from moist.training.loop import Checkpoints, History, random_state, restore_random_state
 from moist.training.precision import Precision, autocast
 from moist.training.progress import Progress, Silent
 
@@ -106,9 +106,7 @@ def train_translator(
         model.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["rng"])
-        if device.type == "cuda" and state["gpu_rng"] is not None:
-            torch.cuda.set_rng_state(state["gpu_rng"], device)
+        restore_random_state(state, device)
         history = History(series=state["series"], images_per_second=state["images_per_second"])
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
 
@@ -120,8 +118,7 @@ def train_translator(
                     "module": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "schedule": schedule.state_dict(),
-                    "rng": torch.get_rng_state(),
-                    "gpu_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+                    **random_state(device),
                     "series": history.series,
                     "images_per_second": history.images_per_second,
                     "epoch": epoch,

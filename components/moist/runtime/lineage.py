@@ -1,6 +1,5 @@
 """Where a run's artifacts came from, from the manifests beside them in the store, and what is stale or damaged."""
 
-import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,9 +14,7 @@ from moist.runtime.artifacts import MANIFEST, FileRecord, InputRecord, Manifest,
 from moist.runtime.location import Location
 from moist.runtime.runs import Artifacts
 from moist.runtime.store import Store
-
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""Kubeflow puts one between a task's name and its outputs."""
+from moist.runtime.task import cluster_task_name
 
 
 @dataclass
@@ -84,8 +81,7 @@ def artifacts_under(store: Store, root: str) -> Artifacts:
 
 def task_of(uri: str) -> str:
     """The task whose output lies at a URI: `.../<task>/<output>`, on a cluster `.../<task>/<uuid>/<output>`."""
-    parts = uri.split("/")[:-1]
-    return parts[-2] if UUID.fullmatch(parts[-1]) and len(parts) > 1 else parts[-1]
+    return cluster_task_name(uri) or uri.split("/")[-2]
 
 
 def _parent(uri: str) -> str:

@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 
 from moist.data.sources import KINDS
 from moist.errors import InputError
+from moist.mode.results import offered
 from moist.mode.tables import OPENML_IDS
 from moist.presets import preset_arguments
 from moist.runtime.common_settings import numbers
@@ -96,6 +97,14 @@ def producers_of(pipeline: Any) -> dict[str, set[str]]:
     }
 
 
+def _planned_stages(pipeline: Any, arguments: Mapping[str, Any]) -> Iterator[tuple[Stage, Planned]]:
+    """Every task of a stage that a pipeline runs when called with these arguments, and its stage."""
+    for task in planned_tasks(pipeline, arguments):
+        stage = _stage_of(pipeline, task.component)
+        if stage is not None:
+            yield stage, task
+
+
 def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -> None:
     """What no stage sees before the teacher is trained: settings of one that need a setting of another."""
     name, value, router_answers = stage.name, task.values.get, bool(arguments.get("router_answers"))
@@ -134,7 +143,7 @@ def _check_alphas(model: str, alphas: str, candidates: str) -> None:
         among = numbers(candidates)
     except ValueError:
         return  # the comparing stage's own check says so
-    if 0 not in trained or not any(alpha in trained for alpha in among if alpha > 0):
+    if 0 not in trained or not offered(trained, among):
         raise InputError(
             f"Setting alphas={alphas!r} of {model} is not allowed: it needs 0, the plain mixture, and one of the "
             f"candidates ({candidates})."
@@ -146,9 +155,8 @@ def refuse_downloads(pipeline: Any, arguments: Mapping[str, Any], network: bool)
 
     Without `network` tables of OpenML, too.
     """
-    for task in planned_tasks(pipeline, arguments):
-        stage, source = _stage_of(pipeline, task.component), str(task.values.get("source"))
-        name = stage.name if stage else ""
+    for stage, task in _planned_stages(pipeline, arguments):
+        name, source = stage.name, str(task.values.get("source"))
         if name == "prepare_data" and source == "download":
             what = f"source=download of {task.values.get('name')}"
         elif name == "prepare_table" and not network and (source in OPENML_IDS or source.isdecimal()):
@@ -179,10 +187,7 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
     for text in _texts(arguments):
         refuse_credentials(text)  # before they are on record
     problems: dict[str, None] = {}
-    for task in planned_tasks(pipeline, arguments):
-        stage = _stage_of(pipeline, task.component)
-        if stage is None:
-            continue
+    for stage, task in _planned_stages(pipeline, arguments):
         try:
             parse_settings(stage.settings, settings_values(task.values))
             _check_together(stage, task, arguments)

@@ -1,4 +1,4 @@
-"""Commands for a cluster: submit the pipeline, rerun a component of it, list runs; watch a run to its end."""
+"""Commands for a cluster: submit the pipeline, rerun a component of it, list runs."""
 
 import argparse
 import contextlib
@@ -24,26 +24,17 @@ from moist.runtime.flags import images_of
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.loops import planned_tasks
-from moist.runtime.pipeline_spec import (
-    arguments_of,
-    check_arguments,
-    defaults_of,
-    refuse_downloads,
-    stages_of,
-)
+from moist.runtime.pipeline_spec import arguments_of, check_arguments, defaults_of, refuse_downloads, stages_of
 from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
 from moist.runtime.runs import LATEST, find_artifact
 from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
 from moist.runtime.terminal import columns, say, show, shown
+from moist.runtime.watch import failure_of, task_names, watch
 
 PipelineFactory = Callable[..., Any]
 Artifacts = Mapping[str, Mapping[str, InputRecord]]
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 """Where Kubeflow keeps artifacts unless told otherwise."""
-FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-POLL_SECONDS = 5.0
-WATCH_ATTEMPTS = 30
-"""An outage of about ten minutes does not end the watching of a run, which goes on meanwhile."""
 MANY_TASKS = 60
 """By estimate some 13 KiB of Argo's record each, compressed, of which it keeps at most 1 MiB (k8s/README.md)."""
 INTERRUPTED = 130
@@ -278,7 +269,7 @@ def _run(cluster: Cluster, pipeline: Any, submission: Submission, options: argpa
     except (AccessError, ClusterError) as error:
         raise type(error)(f"{error} The run goes on: {link}") from None
     if run.state != "SUCCEEDED":
-        raise RunFailedError(_failure(run, task_names(pipeline), link), 1)
+        raise RunFailedError(failure_of(run, task_names(pipeline), link), 1)
     if submission.outcome.task in task_names(pipeline).values():
         show_results(run_uri(pipeline, run_id, submission.root), run_id, options.home, submission.outcome)
     show(f"Run: {link}")
@@ -343,54 +334,6 @@ def _kept(cluster: Cluster, pipeline: str, package: Path, version: str) -> dict[
     }
 
 
-def task_names(pipeline: Any) -> dict[str, str]:
-    """What Kubeflow may call each task: its name in the DAG, and its display name."""
-    names = {}
-    for name, task in pipeline.pipeline_spec.root.dag.tasks.items():
-        names[name] = names[task.task_info.name or name] = name
-    return names
-
-
-def watch(cluster: Cluster, run_id: str, names: Mapping[str, str]) -> Any:
-    """Wait for a run to end, with a line for each change of a task's state; returns the run."""
-    seen: dict[str, str] = {}
-    with cluster.patient(WATCH_ATTEMPTS):
-        while True:
-            run = cluster.call("get_run", run_id=run_id)
-            for detail in _details(run):
-                task, state = names.get(detail.display_name or ""), detail.state
-                if task is None or not state or seen.get(task) == state:  # one that never ran has no state
-                    continue
-                again = " again" if seen.get(task) == "FAILED" else ""
-                seen[task] = state
-                say(f"{task}: {state.lower()}{again}{_duration(detail)}")
-            if run.state in FINAL_STATES:
-                return run
-            time.sleep(POLL_SECONDS)
-
-
-def _details(run: Any) -> list[Any]:
-    """A run's tasks, each once: of several attempts the last."""
-    found = (run.run_details.task_details if run.run_details else None) or []
-    dated = sorted(found, key=lambda detail: str(detail.create_time or ""))
-    return list({detail.display_name: detail for detail in dated}.values())
-
-
-def _duration(detail: Any) -> str:
-    if detail.state != "SUCCEEDED" or not (detail.start_time and detail.end_time):
-        return ""
-    return f" after {(detail.end_time - detail.start_time).total_seconds():.0f} s"
-
-
-def _failure(run: Any, names: Mapping[str, str], link: str) -> str:
-    failed = [detail for detail in _details(run) if detail.state == "FAILED" and detail.display_name in names]
-    errors = [(f"{names[detail.display_name]} failed", detail.error) for detail in failed] + [("", run.error)]
-    said = [": ".join(filter(None, (what, error and error.message))) for what, error in errors]
-    said = [sentence for sentence in said if sentence]
-    why = f" ({'; '.join(said)})" if said else ""
-    return f"The run ended as {run.state.lower()}{why}. Its logs: {link}"
-
-
 def run_uri(pipeline: Any, run_id: str, root: str | None) -> str:
     """Under which URI Kubeflow keeps a run's artifacts."""
     return f"{(root or DEFAULT_ROOT).rstrip('/')}/{pipeline.pipeline_spec.pipeline_info.name}/{run_id}"
@@ -398,7 +341,8 @@ def run_uri(pipeline: Any, run_id: str, root: str | None) -> str:
 
 def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
     """Print what came out, from the store if this machine reaches it; else say where it is."""
-    where = f"pipeline.py fetch {run_id} {outcome.task}/report --root {root}"
+    fetch = f"pipeline.py fetch {run_id} {outcome.task}/report --root"
+    where = f"{fetch} {root}"
     if not store_is_configured():
         say(f"The results are in {root}. With {ENDPOINT_VARIABLES[0]} and the keys set: {where}")
         return
@@ -409,7 +353,7 @@ def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
             say(
                 f"Nothing lies under {root}. Either Kubeflow took every task from its cache, and the results are those "
                 "of an earlier run with the same arguments (--no-cache makes them anew), or artifacts go elsewhere: "
-                f"then {where.replace(root, 'URI')}"
+                f"then {fetch} URI"
             )
             return
         text = outcome.text(store, artifacts)

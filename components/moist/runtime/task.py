@@ -21,8 +21,7 @@ KFP_PARAMETERS = frozenset(
 
 ITERATION = re.compile(r"-iteration-(\d+)$")
 
-ON_CLUSTER = re.compile(r"/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$")
-"""Where an output lies on a cluster: `.../<task>/<uuid>/<output>`; kfp.local has no UUID there."""
+ON_CLUSTER = re.compile(r"([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$")
 
 EXECUTOR_LOGS = "executor-logs"
 """What Kubeflow's driver adds to every task's outputs, for its launcher to write (PUBLISH_LOGS, on by default)."""
@@ -161,10 +160,14 @@ def _from_executor_input(stage: Stage, text: str) -> Task:
 
 def _task_name(stage: Stage, output_file: Path, locations: dict[str, str]) -> str:
     """The task's name in its pipeline: a part of paths that kfp makes, differently on a cluster and in kfp.local."""
-    for location in locations.values():
-        if found := ON_CLUSTER.search(location):
-            return found.group(1)
-    return local_task_name(output_file) or stage.name
+    on_cluster = (cluster_task_name(location) for location in locations.values())
+    return next(filter(None, on_cluster), "") or local_task_name(output_file) or stage.name
+
+
+def cluster_task_name(location: str) -> str:
+    """The task whose output lies at `.../<task>/<uuid>/<output>`, as on a cluster; "" elsewhere, where no UUID is."""
+    found = ON_CLUSTER.search(location)
+    return found.group(1) if found else ""
 
 
 def local_task_name(output_file: Path) -> str:

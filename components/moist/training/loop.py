@@ -209,6 +209,19 @@ def _checked(values: Tensor, epoch: int, last_step: int, recipe: Recipe) -> Tens
     return values.sum(dim=0)
 
 
+def random_state(device: torch.device) -> dict[str, Any]:
+    """What dropout on a device goes on with, for a checkpoint."""
+    on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"rng": torch.get_rng_state(), "gpu_rng": on_gpu}
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Undo `random_state`; a state that is of a CPU leaves a GPU's alone."""
+    torch.set_rng_state(state["rng"])
+    if device.type == "cuda" and state["gpu_rng"] is not None:
+        torch.cuda.set_rng_state(state["gpu_rng"], device)
+
+
 def _state(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -221,8 +234,7 @@ def _state(
     return {
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-        "gpu_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        **random_state(device),
         "series": history.series,
         "images_per_second": history.images_per_second,
         "epoch": epoch,
@@ -238,9 +250,7 @@ def _restore(
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])
     if distributed.rank() == 0:
-        torch.set_rng_state(state["rng"])
-        if device.type == "cuda" and state["gpu_rng"] is not None:
-            torch.cuda.set_rng_state(state["gpu_rng"], device)
+        restore_random_state(state, device)
     else:  # The state is the first process's: the others draw their dropout anew, not what they drew at the start.
         torch.manual_seed(torch.initial_seed() + 1_000_003 * (state["epoch"] + 1) + state["step"])
     return History(series=state["series"], images_per_second=state["images_per_second"])
