@@ -1,18 +1,26 @@
 """Table 3 of the MoDE paper on table files: python benchmarks/mode_tables.py FILE ... [--write].
 
-Also, on mfeat-karhunen if it is among them, else on the first, Table 7, Fig 4, Table 6 and Fig 1. With --write, what
-came out goes to benchmarks/results/mode-tables.json; n is the number of seeds.
+Also, on mfeat-karhunen if it is among them, what Tables 6 and 7 and Figs 1 and 4 need. All is trained and compared as
+by `pipeline.py run --pipeline mode`. With --write, what came out goes to benchmarks/results/mode-tables.json; n is the
+number of seeds.
 """
 
 import argparse
-from typing import Any
 
 import torch
 from mode_record import seconds, write
-from moist.mode.experiments import Comparison, figure_1, figure_4, table_3, table_6, table_7
-from moist.mode.statistics import Paired, Summary
+from moist.mode.comparison import TABLE_6_ON, compare_results
+from moist.mode.model_names import parse_model_name
+from moist.mode.results import TableResults, VariantResults
+from moist.mode.table_experiment import probe_variant, table_results, train_variant
+from moist.mode.table_mixtures import TableModel
 from moist.mode.table_training import TableTraining
-from moist.mode.tables import load_table
+from moist.mode.tables import Table, load_table
+from moist.pipelines.mode import TWO, VARIANTS
+from moist.reports.mode_tables import mode_text
+from moist.runtime.common_settings import numbers
+
+TABLE_3_MODELS = {"single", "dense-2", "sparse-10-2"}
 
 
 def main() -> None:
@@ -22,69 +30,42 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=TableTraining().epochs)
     parser.add_argument("--learning-rate", type=float, default=TableTraining().learning_rate)
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch")
-    parser.add_argument("--only-table-3", action="store_true")
     parser.add_argument("--name", default="mode-tables", help="of the file under benchmarks/results")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     training = TableTraining(epochs=options.epochs, learning_rate=options.learning_rate)
-    seeds = range(options.runs)
     tables = [load_table(source) for source in options.tables]
-    results: dict[str, Any] = {"seeds": list(seeds), "n": options.runs, "training": training.model_dump()}
-
-    def timed(name: str, make: Any) -> Any:
-        made = []
-        spent = seconds(lambda: made.append(make()))
-        results[f"{name}_seconds"] = spent
-        print(f"{name}: {spent:.0f} s", flush=True)
-        return made[0]
-
-    three = timed("table_3", lambda: table_3(tables, training, seeds))
-    results["table_3"] = three.model_dump()
-    for row in three.rows:
-        print(f"{row.table}: single {summary(row.single)}, dense {compared(row.dense)}, sparse {compared(row.sparse)}")
-    print(f"all: dense {points(three.dense_difference)}, sparse {points(three.sparse_difference)}")
-    if not options.only_table_3:
-        analysed = next((table for table in tables if table.name == "mfeat-karhunen"), tables[0])
-        seven = timed("table_7", lambda: table_7([analysed], training, seeds))
-        four = timed("figure_4", lambda: figure_4(analysed, training, seeds))
-        six = timed("table_6", lambda: table_6(analysed, training, seeds))
-        one = timed("figure_1", lambda: figure_1(analysed, training, seeds))
-        results |= {
-            "analysed": analysed.name,
-            "table_7": seven.model_dump(),
-            "figure_4": four.model_dump(),
-            "table_6": six.model_dump(),
-            "figure_1": one.model_dump(),
-        }
-        for comparison in seven.rows[analysed.name]:
-            print(f"{analysed.name}, {comparison.model.experts} experts: {compared(comparison)}")
-        for point in four.points:
-            print(f"{analysed.name}, alpha {point.alpha:g}: {summary(point.test)}, {points(point.difference)}")
+    found: list[TableResults] = []
+    spent = seconds(lambda: found.extend(measured(table, training, options.runs) for table in tables))
+    print(mode_text(compare_results(found, numbers(TWO)), found, [0.0, 0.01, 100.0]))
     if options.write:
-        named = [table.name for table in tables]
-        print(write(options.name, results, {**vars(options), "tables": named}))
+        results = {"n": options.runs, "seconds": spent, "tables": [table.model_dump() for table in found]}
+        print(write(options.name, results, {**vars(options), "tables": [table.name for table in tables]}))
 
 
-def summary(values: Summary) -> str:
-    """In percent."""
-    return f"{100 * values.mean:.2f}" + ("" if values.std is None else f" ± {100 * values.std:.2f}")
+def measured(table: Table, training: TableTraining, runs: int) -> TableResults:
+    """Table 3's mixtures of a table; on the one that the paper analyses, all that the pipeline trains by default."""
+    variants = []
+    for one in VARIANTS:
+        if table.name == TABLE_6_ON:
+            alphas, look = numbers(one["alphas"]), one["narrow_vision"] == "measure"
+        elif one["model"] in TABLE_3_MODELS:
+            alphas, look = [alpha for alpha in numbers(one["alphas"]) if alpha in numbers(TWO)], False
+        else:
+            continue
+        model = TableModel(**parse_model_name(one["model"])._asdict())
+        variants.append(variant(table, model, training, alphas, runs, look))
+        print(f"{table.name}, {variants[-1].architecture.label}: {variants[-1].seconds:.0f} s", flush=True)
+    return table_results(table, variants)
 
 
-def points(paired: Paired) -> str:
-    """In points, with the 95% interval."""
-    interval = (
-        "" if paired.low is None or paired.high is None else f" [{100 * paired.low:+.2f}, {100 * paired.high:+.2f}]"
-    )
-    return f"{100 * paired.mean:+.2f}{interval}"
-
-
-def compared(comparison: Comparison) -> str:
-    """Both accuracies and their difference."""
-    return (
-        f"MoE {summary(comparison.moe)}, MoDE {summary(comparison.mode)} ({points(comparison.difference)}, "
-        f"alpha {comparison.alpha:g})"
-    )
+def variant(
+    table: Table, model: TableModel, training: TableTraining, alphas: list[float], runs: int, look: bool
+) -> VariantResults:
+    """Train a mixture with all seeds and alphas; with `look`, also measure narrow vision and probe the experts."""
+    trained, results = train_variant(table, model, training, alphas, range(runs), narrow_vision=look)
+    return probe_variant(trained.model, results, table) if look else results
 
 
 if __name__ == "__main__":
