@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
-from launcher import Artifacts, Launch, bring, collect, prepare
+from launcher import Artifacts, Inputs, Launch, bring, collect, prepare
 from moist.runtime.store import Store
 
 
@@ -23,10 +23,10 @@ class HostLauncher:
     work: Path
     environment: dict[str, str]
 
-    def run(self, component: Any, inputs: Artifacts, parameters: dict[str, Any]) -> tuple[Artifacts, str]:
+    def run(self, component: Any, inputs: Inputs, parameters: dict[str, Any]) -> tuple[Artifacts, str]:
         """Run a component; returns its output artifacts as the driver hands them on to later tasks, and what it said.
 
-        `inputs` are artifacts that an earlier call returned.
+        `inputs` are artifacts that earlier calls returned.
         """
         launch, process = self.start(component, inputs, parameters)
         said = process.communicate()[1]
@@ -35,13 +35,14 @@ class HostLauncher:
         return collect(self.store, launch.outputs, Path(launch.output_file), _local), said
 
     def start(
-        self, component: Any, inputs: Artifacts, parameters: dict[str, Any]
+        self, component: Any, inputs: Inputs, parameters: dict[str, Any]
     ) -> tuple[Launch, "subprocess.Popen[str]"]:
         """As far as the program's start; each time its outputs have other places, as those of each pod have."""
         spec = json_format.MessageToDict(component.pipeline_spec)
         name = spec["pipelineInfo"]["name"]
         declared = spec["components"][f"comp-{name}"]
-        values = {k: entry.get("defaultValue") for k, entry in declared["inputDefinitions"]["parameters"].items()}
+        taken = declared["inputDefinitions"].get("parameters", {})
+        values = {k: entry.get("defaultValue") for k, entry in taken.items()}
         folder = f"{self.root}/{name}/{uuid.uuid4()}"
         launch = prepare(spec, declared, values | parameters, inputs, folder)
         bring(self.store, inputs, _local)

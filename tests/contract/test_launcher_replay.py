@@ -12,10 +12,16 @@ from moist.runtime.artifacts import verify
 from moist.runtime.contract import CHECKPOINTS
 from moist.runtime.store import Store
 from moist.stages.cluster_logits.component import cluster_logits
+from moist.stages.compare.component import compare
 from moist.stages.prepare_data.component import prepare_data
+from moist.stages.prepare_table.component import prepare_table
+from moist.stages.probe_experts.component import probe_experts
+from moist.stages.train_mixture.component import train_mixture
 from moist.stages.train_teacher.component import train_teacher
 
 Run = Callable[..., tuple[int, str]]
+
+QUICK = {"runs": 2, "epochs": 2}
 
 
 @pytest.fixture
@@ -52,6 +58,28 @@ def test_a_chain_of_components(s3: Store, bucket: str, tmp_path: Path, store_env
     }
     assert groups["view"]["metadata"]["kind"] == "view"
     assert sorted(s3.list(groups["view"]["uri"])) == [""]  # one file, for the UI to show
+
+
+def test_what_loops_made_comes_as_lists(
+    s3: Store, bucket: str, tmp_path: Path, store_environment: dict[str, str]
+) -> None:
+    """`dsl.Collected`: each item has a place of its own, and the manifest names them all, in the loop's order."""
+    hidden = dict.fromkeys(store_environment, "") | {"OMP_NUM_THREADS": "1"}
+    launcher = HostLauncher(s3, f"minio://{bucket}/v2/artifacts/mode/a-run", tmp_path, hidden)
+    table, _ = launcher.run(prepare_table, {}, {"source": "digits"})
+    trained = [
+        launcher.run(train_mixture, {"table": table["table"]}, {"model": model, "alphas": alphas, **QUICK})[0]
+        for model, alphas in (("dense-2", "0, 0.01"), ("single", "0"))
+    ]
+    shutil.rmtree(Path("/minio", bucket))
+    mixtures = [found["mixtures"] for found in trained]
+    probed, _ = launcher.run(probe_experts, {"table": table["table"], "mixtures": mixtures}, {})
+    compared, _ = launcher.run(compare, {"tables": [probed["results"]]}, {"candidates": "0.01", "shown": "0, 0.01"})
+    folder = Path("/minio", probed["results"]["uri"].removeprefix("minio://"))
+    given = verify(folder, "results", kind=probed["results"]["metadata"]["kind"]).inputs["mixtures"]
+    assert isinstance(given, list)
+    assert [(one.uri, one.digest) for one in given] == [(one["uri"], one["metadata"]["digest"]) for one in mixtures]
+    assert compared["metrics"]["metadata"]["digits dense, 2 experts MoDE"] > 0
 
 
 @pytest.mark.slow

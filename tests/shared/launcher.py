@@ -1,7 +1,7 @@
 """What Kubeflow's driver and v2 launcher do around a container component, wherever the program itself then runs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import ExecutorOutput
 from moist.runtime.store import Store
 
 Artifacts = dict[str, dict[str, Any]]
+Inputs = Mapping[str, dict[str, Any] | list[dict[str, Any]]]
+"""One artifact, or what a loop's iterations made."""
+
 Place = Callable[[dict[str, Any]], Path]
 """Where the launcher puts an artifact."""
 
@@ -26,7 +29,7 @@ class Launch:
     """Where the launcher looks for the executor output."""
 
 
-def prepare(spec: dict[str, Any], component: dict[str, Any], values: Any, inputs: Artifacts, folder: str) -> Launch:
+def prepare(spec: dict[str, Any], component: dict[str, Any], values: Any, inputs: Inputs, folder: str) -> Launch:
     """Substitute `{{$}}` in a component of a compiled pipeline's spec; outputs get URIs under `folder`.
 
     As the driver of Kubeflow Pipelines 2.17.0 has it (provisionOutputs in backend/src/v2/driver/driver.go): it adds an
@@ -43,7 +46,7 @@ def prepare(spec: dict[str, Any], component: dict[str, Any], values: Any, inputs
         # Every number is a double to Kubeflow.
         "inputs": {
             "parameterValues": {k: float(v) if type(v) is int else v for k, v in values.items()},
-            "artifacts": {key: {"artifacts": [artifact]} for key, artifact in inputs.items()},
+            "artifacts": {key: {"artifacts": as_list(given)} for key, given in inputs.items()},
         },
         "outputs": {
             "artifacts": {
@@ -57,9 +60,14 @@ def prepare(spec: dict[str, Any], component: dict[str, Any], values: Any, inputs
     return Launch(container["image"], command, outputs, output_file)
 
 
-def bring(store: Store, inputs: Artifacts, place: Place) -> None:
+def as_list(given: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The artifacts of an input."""
+    return given if isinstance(given, list) else [given]
+
+
+def bring(store: Store, inputs: Inputs, place: Place) -> None:
     """Download inputs; to the launcher a prefix under which nothing lies is no error."""
-    for artifact in inputs.values():
+    for artifact in (artifact for given in inputs.values() for artifact in as_list(given)):
         if store.list(artifact["uri"]):
             store.download(artifact["uri"], place(artifact))
 
