@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mode_record import RESULTS, write
+from mode_record import RESULTS, commit, write
 from moist.data.clusters import load as load_clusters
 from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
@@ -119,16 +119,17 @@ def main() -> None:
     settings |= {"fresh_views": True} if options.fresh_views else {}
     settings |= {"data": data.split_note, "train": len(data.train)}
     try:
-        seeds = _earlier(options.name, settings) if options.write else {}
+        seeds, commits = _earlier(options.name, settings) if options.write else ({}, [])
         if options.keep:
             _keep_for(options.keep, settings)
     except InputError as error:
         parser.error(str(error))
+    commits = list(dict.fromkeys([*commits, commit()]))
     for seed, name, row in _trained(options, seeds):
         seeds.setdefault(str(seed), {})[name] = row
         print(f"seed {seed}: {name} {100 * row['accuracy']:.2f}", flush=True)
         if options.write:
-            write(f"best-{options.name}", {**summary(seeds), "seeds": seeds}, settings)
+            write(f"best-{options.name}", {**summary(seeds), "seeds": seeds, "commits": commits}, settings)
     for name, difference in summary(seeds)["differences"].items():
         low, high = (f"{100 * difference[end]:+.2f}" if difference[end] is not None else "?" for end in ("low", "high"))
         print(f"{name}: {100 * difference['mean']:+.2f} [{low}, {high}] points over {difference['runs']} seeds")
@@ -160,20 +161,19 @@ def _train(options: argparse.Namespace, seed: int, known: dict[str, Kept], rows:
             rows.put((seed, name, row))
 
 
-def _earlier(name: str, settings: dict[str, Any]) -> dict[str, dict[str, Kept]]:
-    """The rows that an earlier run with the same settings kept, by seed.
+def _earlier(name: str, settings: dict[str, Any]) -> tuple[dict[str, dict[str, Kept]], list[str]]:
+    """The rows that earlier runs with the same settings kept, by seed, and the commits that measured them.
 
     Raises:
         InputError: it had other settings.
     """
     path = RESULTS / f"best-{name}.json"
     if not path.exists():
-        return {}
+        return {}, []
     result = json.loads(path.read_text())
     if result["settings"] != settings:
         raise InputError(f"{path} has results with other settings, {result['settings']}; choose another name.")
-    found: dict[str, dict[str, Kept]] = result["results"]["seeds"]
-    return found
+    return result["results"]["seeds"], result["results"]["commits"]
 
 
 def _keep_for(folder: Path, settings: dict[str, Any]) -> None:

@@ -47,11 +47,16 @@ def sentence(result: Mapping[str, Any]) -> str:
     )
 
 
+def commit() -> str:
+    """The commit that is checked out."""
+    ask = ["git", "-C", str(RESULTS.parent), "rev-parse", "HEAD"]
+    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
 def write(name: str, results: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
     """Write benchmarks/results/NAME.json."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     record = {
-        "commit": commit or "unknown",
+        "commit": commit(),
         "versions": versions(),
         "device": machine(),
         "threads": torch.get_num_threads(),

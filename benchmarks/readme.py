@@ -92,9 +92,12 @@ def table(result: dict[str, Any]) -> str:
     seeds = ", ".join(str(each["seed"]) for each in result["runs"])
     which = "the mean over seeds" if many else "seed"
     deviation = "; ± is the standard deviation over seeds" if many else ""
+    own = len({each["data"]["split"] for each in result["runs"]}) > 1
+    apart = f", each with its own split and teacher. Seed {run['seed']}'s:" if own else "."
     note = (
-        f"{run['data']['test']:,} held-out images, {which} {seeds}{deviation}. {run['data']['split']} Measured on "
-        f"{run['device']}, {run['threads']} threads, torch {run['versions']['torch']}, commit {result['commit'][:9]}."
+        f"{run['data']['test']:,} held-out images, {which} {seeds}{deviation}{apart} {run['data']['split']} "
+        f"Measured on {run['device']}, {run['threads']} threads, torch {run['versions']['torch']}, commit "
+        f"{result['commit'][:9]}."
     )
     if beside:
         note += (

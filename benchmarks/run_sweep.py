@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mode_record import commit
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -25,9 +27,8 @@ def main() -> None:
     subprocess.run([sys.executable, str(ROOT / "pipeline.py"), *command], check=True, cwd=ROOT)
     runs = [folder for folder in (options.home / "runs").iterdir() if folder.name.startswith("sweep-")]
     newest = max(runs, key=lambda folder: folder.name)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     result = {
-        "commit": commit.strip(),
+        "commit": commit(),
         "preset": options.preset,
         "n": len(options.seeds),
         "sweep": json.loads((newest / "results.json").read_text()),

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mode_record import commit
+
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ("accuracy", "loss", "macs", "router_macs", "paper_mflops", "parameters", "epochs", "training_macs")
 
@@ -64,9 +66,8 @@ def write(dataset: str, preset: str, runs: list[dict[str, Any]]) -> None:
                 for index, timing in enumerate(row["latency"])
             },
         }
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     result = {
-        "commit": commit.strip(),
+        "commit": commit(),
         "dataset": dataset,
         "preset": preset,
         "n": len(runs),

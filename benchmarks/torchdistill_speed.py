@@ -20,6 +20,7 @@ from moist.data.dataset import ImageDataset
 from moist.training import evaluation
 from moist.training.images import Images
 from moist.training.loop import Recipe
+from moist.training.precision import Precision
 from moist.training.targets import Targets
 from speed_setup import (
     CLOCKS,
@@ -38,6 +39,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 BATCH, RATE, TEMPERATURE, TEACHER_WEIGHT = 64, 1e-3, 5.0, 0.7
+PRECISION: Precision = "fp32"
+"""As torchdistill trains where it is not told otherwise."""
 
 
 def main() -> None:
@@ -66,7 +69,11 @@ def main() -> None:
         f"{100 * accuracy['difference']:+.2f} points, 95% interval {100 * low:+.2f} to {100 * high:+.2f}"
     )
     if options.write:
-        print(write("torchdistill-speed", {"speed": speed, "accuracy": accuracy}, vars(options)))
+        print(
+            write(
+                "torchdistill-speed", {"speed": speed, "accuracy": accuracy}, {**vars(options), "precision": PRECISION}
+            )
+        )
 
 
 class TrainingImages(Dataset[tuple[Tensor, int]]):
@@ -145,7 +152,7 @@ def speeds(rounds: int, clock: str) -> dict[str, Any]:
     many, few = random_images(BATCH * 20), random_images(BATCH * 2)
     teacher, student = network("resnet18", few).eval(), network("student", few, width=256)
     targets = Targets(torch.randn(2, BATCH * 20, 10, dtype=torch.float16), 0, 1)
-    recipe = Recipe(1, BATCH, RATE, views=1)
+    recipe = Recipe(1, BATCH, RATE, precision=PRECISION, views=1)
     # Other processes' CPU time is not counted here.
     workers = max((0, 2), key=lambda number: their_speed(teacher, few, number, clock)) if clock == "wall" else 0
     images = Images(few, few.train, CPU)
@@ -154,7 +161,7 @@ def speeds(rounds: int, clock: str) -> dict[str, Any]:
         distil(student, many, recipe, targets=targets)
 
     def storing() -> None:
-        evaluation.predict(teacher, images, view=1)
+        evaluation.predict(teacher, images, PRECISION, view=1)
 
     ours()  # warm up
     found: dict[str, list[float]] = {"moist": [], "torchdistill": [], "storing": []}
@@ -174,7 +181,8 @@ def accuracies(seeds: int, epochs: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {"moist": [], "torchdistill": []}
     for seed in range(seeds):
         student = network("student", data, seed, width=256)
-        distil(student, data, Recipe(epochs, BATCH, RATE, seed=seed, views=epochs), targets=targets)
+        recipe = Recipe(epochs, BATCH, RATE, seed=seed, precision=PRECISION, views=epochs)
+        distil(student, data, recipe, targets=targets)
         found["moist"].append(tested(student, data))
         student = network("student", data, seed, width=256)
         torch.manual_seed(seed)

@@ -79,6 +79,10 @@ def main() -> None:
     seeds: dict[str, dict[str, Any]] = {}
     for folder in sorted(options.kept.glob("seed *")):
         paths = json.loads((folder / INDEX).read_text())
+        lacking = [name for name in (*ROWS, ORACLE) if name not in paths]
+        if lacking:
+            print(f"{folder.name} is left out: it has no {', no '.join(lacking)}", flush=True)
+            continue
         models = {name: load_model(folder / paths[name]).eval() for name in ROWS}
         found = load_clusters(folder / GROUPS, len(data.classes))
         splits = Splits(
@@ -106,6 +110,8 @@ def main() -> None:
         }
         seeds[folder.name.removeprefix("seed ")] = {"rows": rows, "curves": curves}
         print(folder.name, json.dumps(seeds[folder.name.removeprefix("seed ")], indent=1), flush=True)
+    if not seeds:
+        parser.error(f"{options.kept} has no seed with all rows that are taken apart")
     first = next(iter(seeds.values()))
     summary = {
         name: {kind: _over_seeds([seed["rows"][name][kind] for seed in seeds.values()]) for kind in row}

@@ -330,8 +330,8 @@ def _probing_claims(table: TableResults, variant: VariantResults) -> list[Claim]
     }
     found = []
     for sentence, name in measures.items():
-        values = [[getattr(probe, name) or 0.0 for probe in each] for each in (distilled, plain)]
-        change = Paired.of(*values)
+        after, before = ([getattr(probe, name) or 0.0 for probe in each] for each in (distilled, plain))
+        change = Paired.of(after, before)
         found.append(Claim(claim=f"{sentence} ({where})", here=f"{points(change)} points", verdict=verdict(change)))
     # How many errors of each type distillation repairs, seed by seed.
     first, second = (
@@ -345,13 +345,12 @@ def _probing_claims(table: TableResults, variant: VariantResults) -> list[Claim]
             verdict=verdict(Paired.of(first, second)),
         )
     )
-    agree = [[probe.consistency or 0.0 for probe in each] for each in (distilled, plain)]
+    agree, free = ([probe.consistency or 0.0 for probe in each] for each in (distilled, plain))
     found.append(
         Claim(
             claim=f"Experts agree more, but stay different ({where})",
-            here=f"same answer on {100 * np.mean(agree[0]):.1f}% of the test rows, {100 * np.mean(agree[1]):.1f}% at "
-            "alpha 0",
-            verdict=verdict(Paired.of(*agree)) if np.mean(agree[0]) < SAME else "does not hold",
+            here=f"same answer on {100 * np.mean(agree):.1f}% of the test rows, {100 * np.mean(free):.1f}% at alpha 0",
+            verdict=verdict(Paired.of(agree, free)) if np.mean(agree) < SAME else "does not hold",
         )
     )
     return found

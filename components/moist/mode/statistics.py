@@ -38,17 +38,23 @@ class Paired(BaseModel):
 
     runs: int
     mean: float
-    low: float | None = Field(description="lower end of the interval; None for one run")
+    low: float | None = Field(description="lower end of the interval; None for one run, or where all runs differ alike")
     high: float | None
 
     @classmethod
-    def of(cls, values: Sequence[float], baseline: Sequence[float]) -> Self:
-        """The difference values - baseline, run by run. Raises InputError when they are not equally many."""
+    def of(cls, values: Sequence[float], baseline: Sequence[float], rivals: int = 1) -> Self:
+        """The difference values - baseline, run by run.
+
+        `rivals` is how many baselines this one was the best of: the interval is widened for them all (Bonferroni).
+        Differences that are all the same say nothing of their spread: a few hundred test rows give that by chance.
+
+        Raises InputError when values and baseline are not equally many.
+        """
         if len(values) != len(baseline) or not values:
             raise InputError(f"a paired difference needs equally many runs, but got {len(values)} and {len(baseline)}.")
         d = np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
         n, mean = len(d), float(d.mean())
-        if n == 1:
-            return cls(runs=1, mean=mean, low=None, high=None)
-        half = float(stats.t.ppf(0.975, n - 1)) * float(d.std(ddof=1)) / math.sqrt(n)
+        if n == 1 or float(np.ptp(d)) < 1e-12:
+            return cls(runs=n, mean=mean, low=None, high=None)
+        half = float(stats.t.ppf(1 - 0.025 / rivals, n - 1)) * float(d.std(ddof=1)) / math.sqrt(n)
         return cls(runs=n, mean=mean, low=mean - half, high=mean + half)

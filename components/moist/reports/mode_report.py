@@ -9,6 +9,7 @@ from moist.reports import mode_plots
 from moist.reports.documents import Drawing, Figure, Table, document
 from moist.reports.labels import printable
 from moist.reports.mode_tables import (
+    caveat,
     claims_table,
     image_notes,
     names,
@@ -45,6 +46,7 @@ def _context(
     return {
         "names": names(comparison),
         "comparison": comparison,
+        "caveat": caveat(comparison),
         "holding": len(comparison.claims) - len(broken) - len(open_),
         "broken": broken,
         "open": open_,

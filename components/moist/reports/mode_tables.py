@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from moist.mode.claims import Claim, points
-from moist.mode.comparison import Choice, Comparison, TableLine, probed, probes
+from moist.mode.comparison import TABLE_6_ON, Choice, Comparison, TableLine, probed, probes
 from moist.mode.image_comparison import ImageLine
 from moist.mode.paper import TABLE_3, TABLE_5, TABLE_6, TABLE_7, Printed, PrintedProbe
 from moist.mode.probing import Probe
@@ -131,11 +131,9 @@ def table_6(tables: Sequence[TableResults], shown: Sequence[float]) -> Table | N
 
 def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Sequence[float]) -> str:
     """Everything as Markdown, columns lined up, so that it also reads well on a terminal."""
-    runs = len(comparison.seeds)
     parts = [
         "# MoDE on " + ", ".join(names(comparison)),
-        f"Accuracy on the test rows in percent, mean ± standard deviation of {runs} run{'s' if runs > 1 else ''}; "
-        "differences in points, paired by seed, with 95% intervals. α is chosen on validation rows.",
+        f"Accuracy on the test rows in percent, mean ± standard deviation; differences in points. {caveat(comparison)}",
         *(f"{printable(line.table)}: {line.paper_note}." for line in comparison.lines if line.paper_note),
         "## Table 3: one expert, MoE and MoDE",
         markdown(table_3(comparison)),
@@ -144,7 +142,8 @@ def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Seq
     if seven is not None:
         parts += ["## Table 7: more experts, dense gate", markdown(seven)]
     if six is not None:
-        parts += [f"## Table 6: expert probing on {printable(_analysed(tables))}", markdown(six)]
+        parts += [f"## Table 6: expert probing on {printable(_analysed(tables))} (the paper’s: {TABLE_6_ON})"]
+        parts += [markdown(six)]
     five, strengths = table_5(comparison), strengths_5(comparison)
     if five is not None and strengths is not None:
         parts += ["## Table 5: images", *(sentence for line in comparison.images for sentence in image_notes(line))]
@@ -155,6 +154,17 @@ def mode_text(comparison: Comparison, tables: Sequence[TableResults], shown: Seq
         parts += [sentence for line in comparison.translations for sentence in translation_notes(line)]
     parts += ["## What holds", markdown(claims_table(comparison.claims))]
     return "\n\n".join(parts) + "\n"
+
+
+def caveat(comparison: Comparison) -> str:
+    """How often all was measured, and what the intervals leave out."""
+    runs = len(comparison.seeds)
+    return (
+        f"{runs} run{'s' if runs > 1 else ''}, each with its own split (60, 20 and 20%), initialisation and order. "
+        "Intervals are 95%, Student’s t over differences paired by seed. The splits of one table overlap, so an "
+        "interval is somewhat too narrow for a claim about new data. No interval is corrected for there being many. α "
+        "is the best on the validation rows of all runs, some of which are test rows of others."
+    )
 
 
 def spread(summary: Summary | None) -> str:

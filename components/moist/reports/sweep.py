@@ -266,7 +266,7 @@ def _width_claims(comparison: SweepComparison, line: Sequence[Point]) -> list[Cl
     best = next((point for point in line if point.width == BEST_WIDTH), None)
     wider = [point for point in line if (point.width or 0) > BEST_WIDTH]
     if best is not None and wider:
-        more = max((_gap(point, best) for point in wider), key=lambda gap: gap.mean)
+        more = max((_gap(point, best, len(wider)) for point in wider), key=lambda gap: gap.mean)
         found.append(
             Claim(
                 claim=f"Beyond width {BEST_WIDTH} accuracy no longer rises (Fig. 3b)",
@@ -359,12 +359,12 @@ def _is_best(
 ) -> Claim:
     """Whether one point is above the best of the others; differences are paired by seed."""
     rival = max(rest, key=lambda point: float(np.mean(values(point))))
-    gap = Paired.of(values(chosen), values(rival))
+    gap = Paired.of(values(chosen), values(rival), len(rest))
     return Claim(claim=claim, here=f"{said(gap)} against {name(rival)}, the best of the others", verdict=verdict(gap))
 
 
-def _gap(point: Point, other: Point) -> Paired:
-    return Paired.of(point.accuracy.values, other.accuracy.values)
+def _gap(point: Point, other: Point, rivals: int = 1) -> Paired:
+    return Paired.of(point.accuracy.values, other.accuracy.values, rivals)
 
 
 def _none_above(gap: Paired, margin: float) -> Verdict:

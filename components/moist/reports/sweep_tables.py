@@ -142,7 +142,8 @@ def caveat(comparison: SweepComparison) -> str:
     many = len(comparison.seeds) > 1
     spreads = (
         "± is the standard deviation over seeds of students, routers and joint training; data split, teacher and "
-        "clusters are the same for all, so it leaves their part out. Intervals are 95%, Student’s t, paired by seed."
+        "clusters are the same for all, so it leaves their part out. Intervals are 95%, Student’s t, "
+        "paired by seed; one against the best of several is widened for their number."
         if many
         else "One seed settles nothing; give several for spreads and intervals."
     )

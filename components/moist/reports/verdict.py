@@ -11,6 +11,10 @@ CONTROLLED = "mixture"
 """The key of the mixture for which a run's controls are made, that of its first router."""
 
 
+COST_DIFFERS = 0.01
+"""A larger difference between a mixture's multiply-adds and those of its control of the same cost is said."""
+
+
 def verdicts(results: Results) -> list[str]:
     """One sentence a mixture: whether it beat each control, and by how many points of accuracy."""
     mixtures = [row for row in results.rows if row.role == "mixture" and not row.swept]
@@ -45,7 +49,7 @@ def _verdict(mixture: Row, results: Results) -> str:
         return f"{subject} was not compared with any control, so this run does not show what the mixture buys."
     points = [round(100 * (mixture.accuracy - control.accuracy), 2) for control in controls]
     errors = [100 * _error(mixture, control, results.data.test) for control in controls]
-    parts = list(map(_difference, points, errors, controls))
+    parts = [_difference(*each, mixture) for each in zip(points, errors, controls, strict=True)]
     beaten = sum(gap > 2 * error for gap, error in zip(points, errors, strict=True))
     sentence = f"{subject} {_outcome(beaten, len(controls))}: it is {' and '.join(parts)}."
     sentence += "".join(_looking_again(mixture, control) for control in controls if control.key == "same_budget")
@@ -74,9 +78,13 @@ def _outcome(beaten: int, controls: int) -> str:
     return f"beat {beaten} of its {controls} controls"
 
 
-def _difference(points: float, error: float, control: Row) -> str:
+def _difference(points: float, error: float, control: Row, mixture: Row) -> str:
     name = CONTROLS.get(control.key, f"the control “{row_label(control)}”")
     against = f"{name} ({100 * control.accuracy:.2f} %)"
+    if control.key == "same_cost" and abs(mixture.macs - control.macs) > COST_DIFFERS * control.macs:
+        # A control is sized before it is known how many second opinions, or which students, images will ask for.
+        macs = f"{control.macs / 1e6:.2f} MMAC against the mixture’s {mixture.macs / 1e6:.2f}"
+        against = f"{name} ({100 * control.accuracy:.2f} %, {macs})"
     if points == 0:
         return f"level with {against}"
     return f"{abs(points):.2f} ± {error:.2f} points {'above' if points > 0 else 'below'} {against}"

@@ -11,6 +11,7 @@ from moist.mode.translation_comparison import translation_claims, translation_li
 from moist.mode.translation_results import TranslationResults
 from moist.reports.mode_tables import mode_text, strengths_5, table_3, table_5
 from moist.reports.translation_tables import table_4
+from scipy import stats
 
 
 def variant(
@@ -67,7 +68,7 @@ def verdicts(comparison: Comparison) -> dict[str, str]:
     return {claim.claim: claim.verdict for claim in comparison.claims}
 
 
-UP = [[0.90, 0.92, 0.91], [0.91, 0.93, 0.92], [0.92, 0.941, 0.93]]
+UP = [[0.90, 0.92, 0.91], [0.91, 0.93, 0.92], [0.92, 0.941, 0.931]]
 DOWN = [[0.90, 0.88, 0.87], [0.91, 0.89, 0.88], [0.92, 0.899, 0.89]]
 MIXED = [[0.90, 0.95, 0.90], [0.91, 0.86, 0.90], [0.92, 0.93, 0.90]]
 
@@ -83,15 +84,30 @@ def test_alpha_is_chosen_on_validation_not_on_test() -> None:
     found = compare_results([table("t", variant("dense", UP, validation=better_at_01))], [0.01, 0.1])
     (choice,) = found.lines[0].choices
     assert choice.alpha == 0.1
-    assert choice.mode.values == [0.91, 0.92, 0.93]
+    assert choice.mode.values == [0.91, 0.92, 0.931]
 
 
 def test_tables_are_averaged_seed_by_seed_before_pairing() -> None:
-    one, two = Summary.of([0.8, 0.9]), Summary.of([0.6, 0.5])
+    one, two = Summary.of([0.8, 0.9]), Summary.of([0.6, 0.52])
     base = Summary.of([0.5, 0.5])
     together = over_tables([(one, base), (two, base)])
-    assert together.mean == pytest.approx(0.2)
-    assert (together.low, together.high) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert together == Paired.of([0.7, 0.71], [0.5, 0.5])
+    assert together.mean == pytest.approx(0.205)
+
+
+def test_differences_that_are_all_the_same_settle_nothing() -> None:
+    """As of few test rows: one more is right with each seed."""
+    alike = Paired.of([350 / 359, 353 / 359, 351 / 359], [349 / 359, 352 / 359, 350 / 359])
+    assert (alike.low, alike.high) == (None, None)
+    assert verdict(alike) == "not settled"
+
+
+def test_the_best_of_several_rivals_is_judged_by_a_wider_interval() -> None:
+    ours, theirs = [0.91, 0.92, 0.945, 0.94], [0.90, 0.905, 0.94, 0.92]
+    alone, of_three = Paired.of(ours, theirs), Paired.of(ours, theirs, rivals=3)
+    interval = stats.ttest_rel(ours, theirs).confidence_interval(1 - 0.05 / 3)
+    assert (of_three.low, of_three.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert (verdict(alone), verdict(of_three)) == ("holds", "not settled")
 
 
 def test_one_run_settles_nothing_and_shows_no_interval() -> None:
@@ -115,8 +131,8 @@ def test_only_the_papers_own_tables_are_held_against_its_figures() -> None:
 
 
 def test_more_experts_are_compared_with_fewer() -> None:
-    few, many = variant("dense", UP), variant("dense", [[x + 0.01 for x in row] for row in UP], experts=8)
-    found = compare_results([table("t", many, few)], [0.01])
+    higher = [[x + 0.01 + 0.002 * s for x in row] for s, row in enumerate(UP)]
+    found = compare_results([table("t", variant("dense", higher, experts=8), variant("dense", UP))], [0.01])
     assert verdicts(found)["MoE gains from 8 experts over 2 (Table 7)"] == "holds"
     assert found.lines[0].of("dense").architecture.experts == 2  # type: ignore[union-attr]
     assert [choice.architecture.experts for choice in found.lines[0].dense] == [2, 8]
@@ -168,7 +184,7 @@ def test_images_are_compared_at_the_strength_that_validation_prefers() -> None:
     assert five is not None
     assert strengths is not None
     assert [row[0] for row in five.rows] == ["mnist, here", "mnist, paper"]
-    assert five.rows[0][1:4] == ["97.50 ± 0.50", "91.00 ± 1.00", "92.00 ± 1.00"]
+    assert five.rows[0][1:4] == ["97.50 ± 0.50", "91.00 ± 1.00", "92.03 ± 1.05"]
     assert five.rows[1][1:4] == ["98.89", "98.86", "99.18"]
     assert strengths.headings == ["images", "α = 0.1", "α = 10"]
     text = mode_text(comparison, [table("t", variant("dense", UP))], [0.0])

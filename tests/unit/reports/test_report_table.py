@@ -94,6 +94,14 @@ def test_verdict_when_the_mixture_wins() -> None:
     assert "looks again" not in verdicts(cheaper.model_copy(update={"rows": rows}))[0]
 
 
+def test_a_control_that_is_cheaper_or_dearer_after_all_is_said_to_be() -> None:
+    """Second opinions: how many images ask for one is known only once they are served."""
+    results = example_results(mixture=0.86)
+    rows = [row.model_copy(update={"macs": 13.2e6}) if row.role == "mixture" else row for row in results.rows]
+    (sentence,) = verdicts(results.model_copy(update={"rows": rows}))
+    assert "the same inference cost (82.80 %, 12.96 MMAC against the mixture’s 13.20)" in sentence
+
+
 def test_verdict_when_it_loses_wins_one_or_ties() -> None:
     (lost,) = verdicts(example_results())
     assert "beat neither of its controls" in lost
