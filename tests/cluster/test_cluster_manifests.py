@@ -288,8 +288,10 @@ def test_namespaces_are_bounded_and_apart(render: Callable[[str], list[Manifest]
     assert gpus == {"moist-tenant-a": "4", "moist-tenant-b": "0", "moist-gpu": "8", "moist-dev": "0"}
 
 
-def test_the_standalone_overlay_does_not_bind_kubeflow_itself(render: Callable[[str], list[Manifest]]) -> None:
-    kinds = {m["kind"] for m in render("standalone")}
+@pytest.mark.parametrize("overlay", ["standalone", "profile"])
+def test_a_namespace_that_others_have_made_is_not_bound(overlay: str, render: Callable[[str], list[Manifest]]) -> None:
+    """Kubeflow's own database lives in the one, its owner's notebooks in the other."""
+    kinds = {m["kind"] for m in render(overlay)}
     assert not kinds & {"ResourceQuota", "LimitRange", "Namespace"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from moist.errors import StoreError
 from moist.runtime import local_store
-from moist.runtime.store import Store
+from moist.runtime.store import PATIENCE, Store
 
 HOST = "127.0.0.1"
 
@@ -58,6 +58,14 @@ def test_the_user_s_session_token_is_of_no_concern(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-other-keys")
     with local_store.store(tmp_path) as environment:
         Store.of({**os.environ, **environment}).ensure_bucket("moist")
+
+
+def test_a_store_of_the_user_s_own_keeps_the_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {local_store.ENDPOINT_VARIABLES[0]: "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "a", PATIENCE: "0.5"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with local_store.store(tmp_path) as environment:
+        assert {name: environment[name] for name in given} == given
 
 
 def test_a_server_that_never_starts_is_an_error_that_names_its_log(

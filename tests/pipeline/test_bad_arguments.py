@@ -90,12 +90,30 @@ def test_words_that_are_no_arguments_are_refused(arguments: list[str]) -> None:
         (["run", "--runner", "docker", "--dataset", "cifar10", "--source", "download"], "cifar10"),
         (["submit", "--host", "http://localhost:1", "--dataset", "mnist", "--source", "download"], "mnist"),
         (["submit", "--host", "http://localhost:1", "--pipeline", "mode", "--preset", "paper"], "mnist"),
+        (["compile", "--dataset", "cifar10", "--source", "download"], "cifar10"),
     ],
 )
 def test_containers_do_not_download(arguments: list[str], name: str) -> None:
     done = run_command(*arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert f"Setting source=download of {name} is not allowed in containers" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--train-memory", "16GB"], "Setting train_memory='16GB' is not allowed: give a Kubernetes quantity"),
+        (["--train-cpu", "lots"], "Setting train_cpu='lots' is not allowed"),
+        (["--gpu-count", "two"], "Setting gpu_count='two' is not allowed"),
+        (["--tolerations", '{"key": "x"}'], 'tolerations must be a list, not {"key": "x"}'),
+        (["--node-selector", "[1]"], "node_selector must be a JSON object, not [1]"),
+    ],
+)
+def test_resources_that_kubernetes_would_refuse(arguments: list[str], said: str) -> None:
+    done = run_command("compile", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_containers_of_this_machine_reach_no_openml() -> None:

@@ -36,6 +36,21 @@ def test_a_file_that_came_into_a_folder_or_left_it_is_another_input(tmp_path: Pa
     assert len({before, more, key(tmp_path)}) == 3
 
 
+def test_what_is_measured_is_not_reused_on_other_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of the small stages is one that runs alone, as those do that measure times."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")
+    reused = []
+    with store(tmp_path / "store") as environment:
+        for number, threads in enumerate((1, 1, 2)):
+            monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+            said: list[str] = []
+            where = Store.of(environment)
+            run = LocalRun(f"small-{number}", where, environment, tmp_path / f"{number}", say=said.append)
+            run_pipeline(run, small_pipeline(), {})
+            reused.append([name for name in ("numbers", "scale", "total") if any(f"{name}: unch" in x for x in said)])
+    assert reused == [[], ["numbers", "scale", "total"], ["numbers", "scale"]]
+
+
 def test_code_that_is_edited_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.py").write_text("1")
     monkeypatch.setattr(moist, "__file__", str(tmp_path / "__init__.py"))

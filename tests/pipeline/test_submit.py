@@ -15,8 +15,12 @@ import pytest
 import yaml
 from kfp import components
 from kubeflow_server import Fault, Kubeflow, serve
-from moist.runtime import cluster, watch
+from moist.errors import InputError
+from moist.runtime import cluster, local_store, watch
+from moist.runtime.artifacts import InputRecord
 from moist.runtime.command_line import main
+from moist.runtime.store import Store
+from moist.runtime.submit import TABLE
 from small_stages.small_pipeline import small_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,6 +197,17 @@ def test_a_task_that_was_left_out_is_not_said_to_wait(
     err = capsys.readouterr().err
     assert "numbers: failed" in err
     assert "scale" not in err
+
+
+def test_results_of_newer_code_are_an_error_like_others(tmp_path: Path) -> None:
+    """A run's images may be a colleague's, newer than this code."""
+    artifacts = {"evaluate": {"metrics": InputRecord(uri="s3://newer/metrics", digest="0" * 64)}}
+    with local_store.store(tmp_path) as environment:
+        kept = Store.of(environment)
+        kept.ensure_bucket("newer")
+        kept.put_bytes("s3://newer/metrics/results.json", b'{"figures": []}')
+        with pytest.raises(InputError, match="is of another version of moist"):
+            TABLE.text(kept, artifacts)
 
 
 def test_a_canceled_run_is_no_success(command: Command, kubeflow: Kubeflow) -> None:

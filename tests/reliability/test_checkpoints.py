@@ -175,6 +175,20 @@ def test_only_a_checkpoint_that_is_gone_is_passed_over(
             kept.load()
 
 
+def test_what_another_run_has_finished_is_trained_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a cluster finished training keeps its checkpoints, for a pod that is lost while outputs are uploaded."""
+    first, second = (StoredCheckpoints(IDENTITY, 0, str(tmp_path), run=f"s3://bucket/moist/{n}") for n in (1, 2))
+    with pytest.raises(CutOffError):
+        train(network(), checkpoints=first, stop_after=40)
+    train(network(), checkpoints=second)
+    assert "going on from checkpoint" in capsys.readouterr().err  # the first run left its training undone
+    found = second.load()
+    assert found is not None
+    assert found["epoch"] == RECIPE.epochs + 1
+    assert first.load() is None
+    assert "training anew" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_due_after_its_interval(tmp_path: Path) -> None:
     with pytest.raises(CutOffError):
         train(network(), checkpoints=StoredCheckpoints(IDENTITY, 3600, str(tmp_path)), stop_after=200)

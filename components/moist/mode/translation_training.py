@@ -124,6 +124,7 @@ def train_translator(
                     "epoch": epoch,
                     "step": step,
                     "sums": sums,
+                    "finished": epoch > training.epochs,
                 }
             )
 

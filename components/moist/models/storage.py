@@ -17,7 +17,9 @@ from moist.models.specification import MixtureSpec, NetworkSpec, Role, skeleton
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
-MAX_JSON_BYTES = 2**20
+MAX_HEADER_BYTES = 2**20
+MAX_JSON_BYTES = 2**24
+"""Every step that led to a model is kept with it, each with its values of every epoch: some 100 bytes an epoch."""
 
 
 class _Description(BaseModel):
@@ -68,7 +70,7 @@ def save_model(
             if isinstance(spec, NetworkSpec)
             else MixtureDescription.model_validate(content)
         )
-        text = json.dumps(description.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False)
+        text = json.dumps(description.model_dump(mode="json"), sort_keys=True, allow_nan=False)
     except ValueError as error:
         raise InputError(f"what is to be kept with the model is not plain JSON with finite numbers: {error}") from error
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,7 @@ def load_model(folder: Path, expect: Role | Literal["mixture"] | None = None) ->
         raise DamagedArtifactError(f"{folder / DESCRIPTION} describes a model that cannot be: {error}") from error
     wanted = module.state_dict()
     path = folder / WEIGHTS
-    data = _read(path, sum(tensor.nbytes for tensor in wanted.values()) + MAX_JSON_BYTES)
+    data = _read(path, sum(tensor.nbytes for tensor in wanted.values()) + MAX_HEADER_BYTES)
     if hashlib.sha256(data).hexdigest() != description.sha256:
         raise DamagedArtifactError(f"{path} is not the file that {DESCRIPTION} was written for: its digest differs")
     try:

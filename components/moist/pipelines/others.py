@@ -11,7 +11,7 @@ from kfp import compiler
 from moist.pipelines import mode, sweep
 from moist.runtime.flags import add_arguments, add_home, add_images, add_submit, images_of
 from moist.runtime.kubeflow import Images
-from moist.runtime.pipeline_spec import check_arguments, defaults_of
+from moist.runtime.pipeline_spec import check_arguments, defaults_of, refuse_downloads
 from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.runs import find_artifact
 from moist.runtime.store import Store
@@ -145,6 +145,7 @@ def outcome(pipeline: Pipeline) -> Outcome:
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:
     made = pipeline.make(images_of(options), vars(options))
     arguments = _arguments(pipeline, made, options)
+    refuse_downloads(made, arguments, network=True)
     check_yaml(options.output)
     compiler.Compiler().compile(made, str(options.output), pipeline_parameters=arguments)
     say(f"Wrote {options.output}: preset {options.preset}.")

@@ -40,12 +40,15 @@ class _Place(Protocol):
 class StoredCheckpoints:
     """The checkpoints of one task, as `moist.training.loop.Checkpoints` wants them.
 
-    The task is known by what its result depends on, so a retry finds them although its outputs go elsewhere. Each file
-    has its number and its SHA-256 in its name; the last two are kept.
+    The task is known by what its result depends on, so a retry finds them although its outputs go elsewhere, and so
+    does another run, which goes on from what was left undone. Training that another run has finished is done again: who
+    runs a task anew, with Kubeflow's cache off, wants it trained. Each file has its number and its SHA-256 in its name;
+    the last two are kept.
     """
 
-    def __init__(self, identity: str, seconds: float, root: str | None = None) -> None:
+    def __init__(self, identity: str, seconds: float, root: str | None = None, run: str = "") -> None:
         """`seconds` is the least time between two; `root` the folder or URI, by default what MOIST_CHECKPOINTS says."""
+        self._run = run
         where = f"{(root or os.environ[CHECKPOINTS]).rstrip('/')}/{identity}"
         self._place: _Place = _Prefix(where) if is_uri(where) else _Folder(Path(where))
         self._where, self._seconds, self._last = where, seconds, time.monotonic()
@@ -69,6 +72,9 @@ class StoredCheckpoints:
             except (DamagedArtifactError, FileNotFoundError, *NO_STATE) as error:
                 self._say(f"checkpoint {name[:8]} is damaged and was passed over ({str(error).splitlines()[0]})")
                 continue
+            if state.get("finished") and state.get("run") != self._run:
+                self._say(f"training anew: checkpoint {name[:8]} is of another run, which finished it")
+                return None
             self._say(f"going on from checkpoint {name[:8]}: {position}")
             return state
         return None
@@ -83,7 +89,7 @@ class StoredCheckpoints:
             with tempfile.TemporaryDirectory(prefix="moist-checkpoint-") as folder:
                 file = Path(folder, "state.pt")
                 with full_disk_is_an_error(file):
-                    torch.save(state, file)
+                    torch.save({**state, "run": self._run}, file)
                 before = sorted(self._names())
                 number = int(before[-1][:8]) + 1 if before else 1
                 self._place.keep(file, f"{number:08d}-{sha256(file)}.pt")

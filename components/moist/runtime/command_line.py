@@ -22,7 +22,7 @@ from moist.runtime.flags import (
     images_of,
 )
 from moist.runtime.local_store import BUCKET
-from moist.runtime.pipeline_spec import arguments_of
+from moist.runtime.pipeline_spec import arguments_of, refuse_downloads
 from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.terminal import check_yaml, exit_code_of, say
 
@@ -98,7 +98,9 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
 
     check = command("doctor", doctor.doctor_command, "check what runs need, here and on a cluster")
     check.add_argument(
-        "--bucket", metavar="NAME", help=f"the bucket to try [{BUCKET}, with --host {doctor.CLUSTER_BUCKET}]"
+        "--bucket",
+        metavar="NAME[/PREFIX]",
+        help=f"the bucket to try, or where in it your keys may write [{BUCKET}, with --host {doctor.CLUSTER_BUCKET}]",
     )
     check.add_argument("--gpu-type", default="nvidia.com/gpu", metavar="NAME", help="[nvidia.com/gpu]")
     add_cluster(check, required=True)
@@ -153,6 +155,7 @@ def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
 def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
     pipeline = make_pipeline(submit.routers_of(options), images_of(options))
     arguments = arguments_of(pipeline, options.preset, vars(options))
+    refuse_downloads(pipeline, arguments, network=True)
     check_yaml(options.output)
     compiler.Compiler().compile(pipeline, str(options.output), pipeline_parameters=arguments)
     say(f"Wrote {options.output}: {len(pipeline.pipeline_spec.root.dag.tasks)} tasks, preset {options.preset}.")

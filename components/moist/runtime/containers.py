@@ -252,8 +252,18 @@ def _remove_leftovers(client: Any) -> None:
     labels += [network.attrs["Labels"] for network in client.networks.list(filters={"label": OWNER_LABEL})]
     for owner in {label[OWNER_LABEL] for label in labels}:
         host, _, process = owner.rpartition(":")
-        if host == socket.gethostname() and not Path("/proc", process).exists():
+        if host == socket.gethostname() and not _is_alive(int(process)):
             _remove(client, f"{OWNER_LABEL}={owner}")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
 
 
 def _user_who_owns(folder: Path) -> str:

@@ -39,7 +39,7 @@ from moist.runtime.artifacts import (
 from moist.runtime.location import is_uri
 from moist.runtime.stage import Port, Stage
 from moist.runtime.store import Store, store_is_configured
-from moist.runtime.task import InputReference, Task, local_path, parse_task
+from moist.runtime.task import InputReference, Task, cluster_run, local_path, parse_task
 
 Metadata = dict[str, dict[str, Any]]
 Function = Callable[..., Metadata]
@@ -60,6 +60,8 @@ class Running:
     """Digest of what the outputs depend on: stage, versions, settings, inputs. The same for a task that is retried."""
     inputs: Records = field(default_factory=dict)
     """Where each input came from, and its digest."""
+    run: str = ""
+    """On a cluster, under which URI the run's artifacts lie: what else tells it from others."""
     after_success: list[Callable[[], None]] = field(default_factory=list)
     """Called once all outputs are where they belong; not where Kubeflow's launcher has yet to upload them."""
 
@@ -107,7 +109,8 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
         inputs, records = _bring_all(task, stage, workspace)
         staged = {name: workspace / "out" / name for name in stage.outputs}
         (workspace / "out").mkdir()
-        running = Running(_identity(stage, task, records), records)
+        run = next(filter(None, map(cluster_run, locations.values())), "")
+        running = Running(_identity(stage, task, records), records, run)
         token = RUNNING.set(running)
         try:
             count, began = processes.wanted(stage), time.monotonic()

@@ -90,8 +90,8 @@ def check_gpu() -> Finding:
     )
 
 
-def check_store(bucket: str) -> Finding:
-    """Write, read and delete a probe, in the configured store or in an embedded one."""
+def check_store(place: str) -> Finding:
+    """Write, read and delete a probe in a bucket or under `bucket/prefix`, of the configured or an embedded store."""
     what = "the configured store" if store_is_configured() else "the embedded store"
     try:
         with (
@@ -99,8 +99,10 @@ def check_store(bucket: str) -> Finding:
             local_store.store(Path(folder)) as environment,
         ):
             store = Store.of(environment)
-            store.ensure_bucket(bucket)
-            probe, content = f"s3://{bucket}/doctor/{uuid.uuid4()}", uuid.uuid4().bytes
+            bucket, _, prefix = place.partition("/")
+            if not prefix or not store_is_configured():  # who may write under a prefix only, may not ask for buckets
+                store.ensure_bucket(bucket)
+            probe, content = f"s3://{place.rstrip('/')}/doctor/{uuid.uuid4()}", uuid.uuid4().bytes
             store.put_bytes(probe, content)
             same = store.get_bytes(probe) == content
             store.delete(probe)
@@ -113,7 +115,7 @@ def check_store(bucket: str) -> Finding:
             "FAIL", "store", f"{what} at {store.endpoint} {problem}", "check the store's own health and logs"
         )
     where = f" at {store.endpoint}" if store_is_configured() else ""
-    return Finding("ok", "store", f"{what}{where}: wrote, read and deleted a probe in bucket {bucket}")
+    return Finding("ok", "store", f"{what}{where}: wrote, read and deleted a probe in bucket {place}")
 
 
 def check_images(images: Images) -> Finding:

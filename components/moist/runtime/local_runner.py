@@ -162,6 +162,9 @@ def _task_handler(run: LocalRun) -> type:
             # In a container, the image's id says more than any version: the same code in another image is another key.
             code = {"image": containers.images[self.image]} if containers else provenance.versions()
             named = _named_sources(executor_input)
+            alone = stage_of(self.full_command).alone
+            if alone:  # It measures times, which are this machine's.
+                code = {**code, **_hardware()}
             sources = [name for name in named if os.path.exists(name)]  # noqa: PTH110 - False for what is no path
             remote = {uri: etag for name in named if is_uri(name) for uri, etag in run.store.etags(name).items()}
             key = cache_key(self.full_command, executor_input, {**code, **digests(sources), **remote})
@@ -171,7 +174,6 @@ def _task_handler(run: LocalRun) -> type:
                 run.say(f"[{next(run.numbers)}/{run.total}] {name}: unchanged, taken from {cached['run']}")
                 write_json(output_file, cached["output"])
                 return status.Status.SUCCESS
-            alone = stage_of(self.full_command).alone
             with run.turns.turn(alone):
                 if run.failure is not None:
                     raise run.failure  # kfp.local goes through all of a loop, whatever happened to the first
@@ -258,6 +260,12 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
 def _threads(loops: int) -> dict[str, str]:
     """How a task shall use the cores: kfp.local runs two iterations of a loop at a time, so each gets half of them."""
     return {**THREADS, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) >> loops))} if loops else THREADS
+
+
+def _hardware() -> dict[str, str]:
+    """What of this machine a task that runs alone is measured on."""
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    return {"machine": provenance.machine(), "threads": threads, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
 
 def _named_sources(executor_input: dict[str, Any]) -> list[str]:

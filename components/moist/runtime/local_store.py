@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from moist.errors import StoreError
-from moist.runtime.store import ENDPOINT_VARIABLES, store_is_configured
+from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE, store_is_configured
 
 BUCKET = os.environ.get("MOIST_BUCKET") or "moist"
 """Where runs on this machine keep everything; in a store of one's own the name may be somebody else's."""
@@ -46,7 +46,7 @@ def store(root: Path, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
         StoreError: if the embedded server does not start; the message names its log.
     """
     if store_is_configured():
-        names = (*ENDPOINT_VARIABLES, *KEYS, "AWS_SESSION_TOKEN", "AWS_REGION")
+        names = (*ENDPOINT_VARIABLES, *KEYS, "AWS_SESSION_TOKEN", "AWS_REGION", PATIENCE)
         yield {name: os.environ[name] for name in names if os.environ.get(name)}
         return
     with _embedded(root, host) as environment:

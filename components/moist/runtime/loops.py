@@ -52,10 +52,8 @@ def _items(items: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
     """What a loop runs over; nothing where only an earlier task will know."""
     if "raw" not in items and items["inputParameter"] not in values:
         return []
-    found = json.loads(items["raw"]) if "raw" in items else values[items["inputParameter"]]
+    found: list[Any] = json.loads(items["raw"]) if "raw" in items else values[items["inputParameter"]]
     name = items.get("inputParameter", "").removeprefix("pipelinechannel--")
-    if not isinstance(found, list):
-        raise InputError(f"{name} must be a list, not {json.dumps(found)}.")
     if not found:
         raise InputError(
             f"The list {name} is empty: name at least one."

@@ -15,6 +15,7 @@ from moist.presets import preset_arguments
 from moist.runtime.common_settings import numbers
 from moist.runtime.location import refuse_credentials
 from moist.runtime.loops import Planned, planned_tasks
+from moist.runtime.scheduling import check_resources
 from moist.runtime.stage import Stage, parse_settings
 from moist.runtime.task import settings_values
 
@@ -186,6 +187,13 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
     """
     for text in _texts(arguments):
         refuse_credentials(text)  # before they are on record
+    for name, spec in parameters_of(pipeline).items():
+        kind, what = {"STRUCT": (dict, "a JSON object"), "LIST": (list, "a list")}.get(
+            spec["parameterType"], (object, "")
+        )
+        if name in arguments and not isinstance(arguments[name], kind):
+            raise InputError(f"{name} must be {what}, not {json.dumps(arguments[name])}.")
+    check_resources(arguments)
     problems: dict[str, None] = {}
     for stage, task in _planned_stages(pipeline, arguments):
         try:

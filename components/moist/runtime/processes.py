@@ -64,7 +64,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="moist-processes-") as name:
         folder = Path(name)
         threads = max(1, torch.get_num_threads() // count)
-        arguments = (function, settings, inputs, staged, running.identity, folder, count, threads)
+        arguments = (function, settings, inputs, staged, (running.identity, running.run), folder, count, threads)
         context = start_processes(_work, arguments, nprocs=count, join=False, daemon=True)  # type: ignore[no-untyped-call]
         try:
             while not context.join():
@@ -103,12 +103,12 @@ def _work(
     settings: StageSettings,
     inputs: dict[str, Any],
     staged: dict[str, Path],
-    identity: str,
+    task: tuple[str, str],
     folder: Path,
     count: int,
     threads: int,
 ) -> None:
-    """One of the processes."""
+    """One of the processes; `task` is the task's identity and its run."""
     import torch
     from torch import distributed
 
@@ -122,7 +122,8 @@ def _work(
         torch.cuda.set_device(rank)
     else:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    running = Running(identity)
+    identity, run = task
+    running = Running(identity, run=run)
     RUNNING.set(running)
     if rank:
         staged = {name: folder / f"unused-{rank}" / name for name in staged}

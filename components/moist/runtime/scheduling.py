@@ -1,11 +1,14 @@
 """How a pipeline's tasks are placed on a cluster: processors, memory, GPUs, scratch space, retries."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kfp import kubernetes
 from kfp.dsl.pipeline_channel import PipelineParameterChannel
 
+from moist.errors import InputError
 from moist.runtime.contract import CHECKPOINTS
 from moist.runtime.processes import PROCESSES
 from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE
@@ -17,6 +20,9 @@ ENVIRONMENT = "moist-environment"
 FROM_NAMESPACE = (ENDPOINT_VARIABLES[0], "AWS_REGION", CHECKPOINTS, PATIENCE, PROCESSES)
 TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 """What lets a task onto nodes that are kept for GPU work, by default."""
+
+QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+"""How Kubernetes writes processors and bytes (it also takes exponents)."""
 
 RETRIES = 3
 USER = 65532
@@ -32,6 +38,17 @@ class Training:
     memory: Any
     node_selector: Any
     tolerations: Any
+
+
+def check_resources(arguments: Mapping[str, Any]) -> None:
+    """Raises InputError for what Kubernetes would refuse, and Kubeflow notice when the first training task starts."""
+    for name, example in (("train_cpu", "4 or 500m"), ("train_memory", "16G or 512Mi")):
+        value = str(arguments.get(name, "1"))
+        if not QUANTITY.fullmatch(value):
+            raise InputError(f"Setting {name}={value!r} is not allowed: give a Kubernetes quantity, such as {example}.")
+    count = str(arguments.get("gpu_count", "0"))
+    if not count.isdecimal():
+        raise InputError(f"Setting gpu_count={count!r} is not allowed: give a whole number, 0 for none.")
 
 
 def on_cpu(task: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from google.protobuf.json_format import MessageToDict, ParseError
 from kfp import compiler, components
+from pydantic import ValidationError
 
 from moist.errors import InputError, MoistError
 from moist.presets import chosen_routers
@@ -98,7 +99,11 @@ def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argpar
 
 def _table(store: Store, artifacts: Artifacts) -> str:
     _, _, metrics = find_artifact(artifacts, "evaluate/metrics")
-    return text_table(Results.model_validate_json(store.get_bytes(f"{metrics.uri}/results.json")))
+    try:
+        return text_table(Results.model_validate_json(store.get_bytes(f"{metrics.uri}/results.json")))
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors(include_url=False)[0]["loc"]))
+        raise InputError(f"{metrics.uri} is of another version of moist ({place}); its report can be read.") from None
 
 
 TABLE = Outcome("evaluate", _table)

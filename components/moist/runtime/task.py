@@ -21,7 +21,7 @@ KFP_PARAMETERS = frozenset(
 
 ITERATION = re.compile(r"-iteration-(\d+)$")
 
-ON_CLUSTER = re.compile(r"([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$")
+ON_CLUSTER = re.compile(r"(.+)/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$")
 
 EXECUTOR_LOGS = "executor-logs"
 """What Kubeflow's driver adds to every task's outputs, for its launcher to write (PUBLISH_LOGS, on by default)."""
@@ -166,7 +166,13 @@ def _task_name(stage: Stage, output_file: Path, locations: dict[str, str]) -> st
 
 def cluster_task_name(location: str) -> str:
     """The task whose output lies at `.../<task>/<uuid>/<output>`, as on a cluster; "" elsewhere, where no UUID is."""
-    found = ON_CLUSTER.search(location)
+    found = ON_CLUSTER.fullmatch(location)
+    return found.group(2) if found else ""
+
+
+def cluster_run(location: str) -> str:
+    """Likewise the URI under which all of that task's run lies."""
+    found = ON_CLUSTER.fullmatch(location)
     return found.group(1) if found else ""
 
 

@@ -72,7 +72,7 @@ def checkpoints_of(seconds: float) -> StoredCheckpoints | None:
     running = RUNNING.get()
     if running is None or distributed.rank() != 0 or not os.environ.get(CHECKPOINTS):
         return None
-    found = StoredCheckpoints(running.identity, seconds)
+    found = StoredCheckpoints(running.identity, seconds, run=running.run)
     running.after_success.append(found.clear)
     return found
 

@@ -130,7 +130,8 @@ def fit(
         nonlocal saved
         # At the end, too, if training took long enough to be saved at all: what a stage does next may take long.
         if checkpoints and (checkpoints.due() or (saved and epoch > recipe.epochs)):
-            checkpoints.save(_state(module, optimizer, history, epoch, step, sums, images.device))
+            state = _state(module, optimizer, history, epoch, step, sums, images.device)
+            checkpoints.save({**state, "finished": epoch > recipe.epochs})
             saved = True
 
     for epoch in range(first_epoch, recipe.epochs + 1):

@@ -57,6 +57,17 @@ def test_round_trip(spec: NetworkSpec | MixtureSpec, tmp_path: Path) -> None:
     assert description.extra == extra
 
 
+def test_values_of_many_epochs_are_kept(tmp_path: Path) -> None:
+    """Those of every step that led to a model; a control trains as long as all steps of a mixture together."""
+    spec = NetworkSpec(architecture="student", shape=(8, 8, 1), outputs=4, width=8)
+    series = {
+        name: [1 / (1 + epoch) for epoch in range(40_000)] for name in ("loss", "accuracy", "validation_accuracy")
+    }
+    save_model(tmp_path, build(spec), spec, {"series": series})
+    assert load_description(tmp_path).extra == {"series": series}
+    load_model(tmp_path)
+
+
 def test_loaded_mixture_knows_its_clusters(tmp_path: Path) -> None:
     save_model(tmp_path, build(MIXTURE), MIXTURE)
     loaded = load_model(tmp_path, expect="mixture")
@@ -176,7 +187,7 @@ SPEC = {"architecture": "student", "shape": [8, 8, 1], "outputs": 4, "width": 8,
         (lambda folder: (folder / "model.json").write_text("{"), "model.json", "Invalid JSON"),
         (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe"), "model.json", "Invalid JSON"),
         (lambda folder: (folder / "model.json").write_text("[" * 500_000), "model.json", "Invalid JSON"),
-        (lambda folder: (folder / "model.json").write_text(" " * (2**20 + 1)), "model.json", "at most 1,048,576"),
+        (lambda folder: (folder / "model.json").write_text(" " * (2**24 + 1)), "model.json", "at most 16,777,216"),
         (_change_description(kind="pickle"), "model.json", "kind"),
         (_change_description(format=2), "model.json", "format"),
         (_change_description(surprise=1), "model.json", "surprise"),

@@ -18,4 +18,5 @@ STAGE = SmallStage(
     inputs={"scaled": SCALE.outputs["scaled"], "numbers": NUMBERS.outputs["numbers"]},
     outputs={"metrics": Port("total", "Metrics", "the sums")},
     image="slim",
+    alone=True,
 )
