@@ -1,5 +1,6 @@
 """The compiled MoDE pipeline: pinned by a golden file, and what its loops make of their items."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from moist.errors import InputError
 from moist.mode.table_mixtures import TableModel
 from moist.mode.table_training import TableTraining
 from moist.pipelines.mode import PRESETS, image_set, mode_pipeline, pipeline_for, preset_arguments, variant
-from moist.pipelines.others import choice, parser_of
+from moist.runtime.command_line import parser_for
 from moist.runtime.kubeflow import Images
 from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
 from moist.runtime.task import local_task_name
 from moist.stages.train_mixture.settings import Settings
+from small_stages.small_pipeline import small_pipeline
 
 GOLDEN = ROOT / "tests" / "pipeline" / "golden" / "mode.yaml"
 
@@ -103,18 +105,34 @@ def test_a_models_name_says_what_it_is(model: str, gate: str, experts: int, top_
 
 
 @pytest.mark.parametrize(
-    ("given", "chosen", "rest"),
+    ("given", "described"),
     [
-        (["run", "--pipeline", "mode", "--runs", "3"], "mode", ["run", "--runs", "3"]),
-        (["compile", "--pipeline=mode"], "mode", ["compile"]),
-        (["--pipeline=sweep", "run"], "sweep", ["run"]),
-        (["run", "--pipeline", "moist"], None, ["run", "--pipeline", "moist"]),
-        (["run", "--home", "mode"], None, ["run", "--home", "mode"]),
-        (["run", "--pipeline"], None, ["run", "--pipeline"]),
+        (["run", "--pipeline", "mode", "--runs", "3"], "MoDE"),
+        (["compile", "--pipeline=mode"], "MoDE"),
+        (["--pipeline=sweep", "run"], "sweeps"),
+        (["run", "--pipeline", "moist"], "MoIST as"),
+        (["run", "--home", "mode"], "MoIST as"),
+        (["run"], "MoIST as"),
     ],
 )
-def test_only_the_other_pipelines_are_taken(given: list[str], chosen: str | None, rest: list[str]) -> None:
-    assert choice(given) == (chosen, rest)
+def test_each_pipeline_has_flags_of_its_own(given: list[str], described: str) -> None:
+    parser = parser_for(small_pipeline, given)
+    assert described in (parser.description or "")
+    parser.parse_args(given)
+
+
+@pytest.mark.parametrize(
+    "given", [["run", "--pipeline"], ["run", "--pipeline", "other"], ["runs", "--pipeline", "mode"]]
+)
+def test_a_pipeline_that_is_not_there_is_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parser_for(small_pipeline, given).parse_args(given)
+    assert "pipeline" in capsys.readouterr().err.splitlines()[-1]
+
+
+def parsed(pipeline: str, *flags: str) -> argparse.Namespace:
+    given = ["run", "--pipeline", pipeline, *flags]
+    return parser_for(small_pipeline, given).parse_args(given)
 
 
 @pytest.mark.parametrize(
@@ -122,18 +140,18 @@ def test_only_the_other_pipelines_are_taken(given: list[str], chosen: str | None
     [("digits", ["digits"]), ("a.csv, b.csv", ["a.csv", "b.csv"]), ('["a,b.csv"]', ["a,b.csv"]), ("", [])],
 )
 def test_a_list_is_json_or_words_divided_by_commas(text: str, value: list[str]) -> None:
-    assert parser_of("mode").parse_args(["run", f"--tables={text}"]).tables == value
+    assert parsed("mode", f"--tables={text}").tables == value
 
 
 def test_a_list_of_structures_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parser_of("mode").parse_args(["run", "--variants", "dense-2"])
+        parsed("mode", "--variants", "dense-2")
     assert "'dense-2' is not a list" in capsys.readouterr().err
 
 
 def test_an_openml_number_is_the_name_of_a_table() -> None:
-    assert parser_of("mode").parse_args(["run", "--tables", "300,digits"]).tables == ["300", "digits"]
-    assert parser_of("sweep").parse_args(["run", "--other-k", "2,3"]).other_k == [2, 3]
+    assert parsed("mode", "--tables", "300,digits").tables == ["300", "digits"]
+    assert parsed("sweep", "--other-k", "2,3").other_k == [2, 3]
 
 
 def test_images_are_left_out_where_none_are_named() -> None:

@@ -9,7 +9,7 @@ from conftest import FinishedRun, finished, run_command
 from moist.mode.comparison import Comparison
 from moist.mode.results import TableResults
 from moist.mode.statistics import Paired
-from moist.pipelines.others import PIPELINES, outcome
+from moist.pipelines.kinds import OTHERS
 from moist.runtime.artifacts import MANIFEST, Manifest
 from moist.runtime.local_store import store
 from moist.runtime.store import Store
@@ -87,7 +87,7 @@ def test_a_run_on_a_cluster_ends_with_the_same_text(
     with store(mode_run.home / "store") as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        show_results(f"s3://moist/runs/{mode_run.id}", "some-run", tmp_path, outcome(PIPELINES["mode"]))
+        show_results(f"s3://moist/runs/{mode_run.id}", "some-run", tmp_path, OTHERS["mode"].outcome)
     text, _, report = capsys.readouterr().out.strip().rpartition("\n\nReport: ")
     assert text.strip() == mode_run.stdout.rpartition("\nReport: ")[0].strip()
     assert Path(report).read_bytes() == (mode_run.folder / "report.html").read_bytes()

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, imported, moist_pipeline, run_command, run_program
-from moist.pipelines import others
-from moist.runtime import command_line
-from moist.runtime.pipeline_spec import arguments_of
-from moist.runtime.submit import routers_of
+from moist.pipelines.kinds import pipelines
+from moist.runtime.command_line import parser_for
+from moist.runtime.flags import images_of
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -40,13 +39,10 @@ def test_the_command_line_takes_the_arguments(arguments: list[str]) -> None:
     if arguments[-1] == "--help":
         assert run_command(*arguments).returncode == 0
         return
-    chosen, rest = others.choice(arguments)
-    if chosen is not None:
-        others.parser_of(chosen).parse_args(rest)
-        return
-    options = command_line._parser(moist_pipeline()).parse_args(arguments)
+    options = parser_for(moist_pipeline(), arguments).parse_args(arguments)
     if hasattr(options, "preset"):
-        arguments_of(moist_pipeline()(routers_of(options)), options.preset, vars(options))
+        pipeline = pipelines(moist_pipeline())[options.pipeline]
+        pipeline.arguments(pipeline.make(images_of(options), vars(options)), options)
 
 
 @pytest.mark.parametrize("command", MAKE, ids=" ".join)

@@ -7,10 +7,11 @@ import pytest
 import yaml
 from conftest import ROOT, run_command
 from moist.errors import InputError
-from moist.pipelines.others import parser_of
 from moist.pipelines.sweep import PRESETS, WIDTHS, preset_arguments, sweep_pipeline
+from moist.runtime.command_line import parser_for
 from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
+from small_stages.small_pipeline import small_pipeline
 
 GOLDEN = ROOT / "tests" / "pipeline" / "golden" / "sweep.yaml"
 
@@ -105,5 +106,6 @@ def test_a_mistake_in_any_point_is_found_before_anything_runs(changes: dict[str,
 
 
 def test_lists_of_numbers_are_given_divided_by_commas() -> None:
-    options = parser_of("sweep").parse_args(["run", "--seeds", "0,1, 2", "--other-widths=[16, 32]"])
+    given = ["run", "--pipeline", "sweep", "--seeds", "0,1, 2", "--other-widths=[16, 32]"]
+    options = parser_for(small_pipeline, given).parse_args(given)
     assert (options.seeds, options.other_widths) == ([0, 1, 2], [16, 32])

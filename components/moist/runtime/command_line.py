@@ -2,14 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler
 
-from moist.pipelines import others
-from moist.presets import PRESETS, ROUTERS
+from moist.pipelines.kinds import Pipeline, pipelines
 from moist.runtime import doctor, history, submit
 from moist.runtime.flags import (
     add_arguments,
@@ -21,8 +21,9 @@ from moist.runtime.flags import (
     for_a_cluster_only,
     images_of,
 )
+from moist.runtime.kubeflow import Images
 from moist.runtime.local_store import BUCKET
-from moist.runtime.pipeline_spec import arguments_of, refuse_downloads
+from moist.runtime.pipeline_spec import refuse_downloads
 from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.terminal import check_yaml, exit_code_of, say
 
@@ -32,55 +33,77 @@ PipelineFactory = Callable[..., Any]
 def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code. Errors are one sentence on stderr."""
     given = list(sys.argv[1:] if argv is None else argv)
-    chosen, rest = others.choice(given)
-    if chosen is not None:
-        return others.main(chosen, rest)
-    parser = _parser(make_pipeline)
-    options = parser.parse_args(given)
-    return exit_code_of(lambda: options.command(make_pipeline, options))
+    options = parser_for(make_pipeline, given).parse_args(given)
+    return exit_code_of(lambda: options.command(options))
 
 
-def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pipeline.py", description="MoIST as a Kubeflow pipeline.", allow_abbrev=False
-    )
+def parser_for(make_pipeline: PipelineFactory, given: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for what is given: each pipeline has flags of its own. `make_pipeline` makes MoIST's."""
+    known = pipelines(make_pipeline)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--pipeline", nargs="?")
+    name = first.parse_known_args(given)[0].pipeline
+    return _parser(make_pipeline, known, name if name in known else "moist")
+
+
+def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name: str) -> argparse.ArgumentParser:
+    pipeline = known[name]
+    parser = argparse.ArgumentParser(prog="pipeline.py", description=pipeline.description, allow_abbrev=False)
+    parser.add_argument("--pipeline", choices=tuple(known), help="which one run, compile and submit are about [moist]")
     commands = parser.add_subparsers(title="commands", required=True)
-    pipeline = make_pipeline()
+    made = pipeline.make(Images(), {})
 
     def command(name: str, function: Callable[..., Any], help_: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", allow_abbrev=False)
         added.set_defaults(command=function)
         return added
 
-    run = command("run", _run, "run the pipeline on this machine")
+    def of_pipeline(parser: argparse.ArgumentParser) -> None:
+        add_images(parser)
+        parser.add_argument(
+            "--pipeline",
+            choices=tuple(known),
+            default="moist",
+            help="which; each has flags of its own, see for example `run --pipeline mode --help` [moist]",
+        )
+        for flag, how in pipeline.flags.items():
+            parser.add_argument(flag, **how)
+        add_arguments(parser, made, pipeline.presets)
+
+    def of_moist(function: Callable[..., Any]) -> Callable[..., Any]:
+        """A command on an earlier run."""
+        return lambda options: function(make_pipeline, options)
+
+    run = command("run", partial(_run, pipeline), "run the pipeline on this machine")
     add_run_arguments(run)
     add_home(run)
-    add_images(run)
-    _add_arguments(run, pipeline)
+    of_pipeline(run)
 
-    compile_ = command("compile", _compile, "write the pipeline's YAML for Kubeflow")
-    compile_.add_argument("--output", type=Path, default=Path("moist.yaml"), metavar="FILE", help="[moist.yaml]")
-    add_images(compile_)
-    _add_arguments(compile_, pipeline)
+    compile_ = command("compile", partial(_compile, pipeline), "write the pipeline's YAML for Kubeflow")
+    compile_.add_argument("--output", type=Path, default=Path(f"{name}.yaml"), metavar="FILE", help=f"[{name}.yaml]")
+    of_pipeline(compile_)
 
-    sent = command("submit", submit.submit_command, "run the pipeline on a Kubeflow cluster and wait for it")
+    sent = command("submit", partial(_submit, pipeline), "run the pipeline on a Kubeflow cluster and wait for it")
     add_submit(sent)
     add_home(sent)
-    add_images(sent)
-    _add_arguments(sent, pipeline)
+    of_pipeline(sent)
 
-    runs = command("runs", _here_or_there(history.runs_command, submit.runs_on_cluster), "list runs, newest first")
+    runs = command(
+        "runs", of_moist(_here_or_there(history.runs_command, submit.runs_on_cluster)), "list runs, newest first"
+    )
     runs.add_argument("--limit", type=int, default=20, metavar="N", help="how many of a cluster's runs [20]")
     add_cluster(runs)
     add_home(runs)
 
-    fetch = command("fetch", history.fetch_command, "download one artifact of a run and check its digest")
+    fetch = command("fetch", of_moist(history.fetch_command), "download one artifact of a run and check its digest")
     _add_run(fetch)
     fetch.add_argument("artifact", metavar="ARTIFACT", help="task/output, or output where only one task gives it")
     fetch.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to put it [.]")
 
     rerun_ = _here_or_there(history.rerun_command, submit.rerun_on_cluster)
-    rerun = command("rerun", rerun_, "run one task of the moist pipeline again, on an earlier run's artifacts")
+    rerun = command(
+        "rerun", of_moist(rerun_), "run one task of the moist pipeline again, on an earlier run's artifacts"
+    )
     rerun.add_argument("stage", metavar="STAGE", help="the task, e.g. evaluate or train_jointly")
     rerun.add_argument("--from", dest="source", required=True, metavar="RUN", help="the earlier run, or latest")
     rerun.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the task")
@@ -91,12 +114,12 @@ def _parser(make_pipeline: PipelineFactory) -> argparse.ArgumentParser:
     add_images(rerun, otherwise="the earlier run's")
     rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
-    lineage = command("lineage", history.lineage_command, "show where every artifact of a run came from")
+    lineage = command("lineage", of_moist(history.lineage_command), "show where every artifact of a run came from")
     _add_run(lineage)
     lineage.add_argument("--html", type=Path, metavar="FILE", help="also write it as a page with a graph")
     lineage.add_argument("--quick", action="store_true", help="compare sizes only, do not read every byte")
 
-    check = command("doctor", doctor.doctor_command, "check what runs need, here and on a cluster")
+    check = command("doctor", of_moist(doctor.doctor_command), "check what runs need, here and on a cluster")
     check.add_argument(
         "--bucket",
         metavar="NAME[/PREFIX]",
@@ -131,31 +154,26 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add_home(parser)
 
 
-def _add_arguments(parser: argparse.ArgumentParser, pipeline: Any) -> None:
-    parser.add_argument(
-        "--pipeline",
-        choices=("moist", *others.PIPELINES),
-        default="moist",
-        help="another one has its own flags, see for example `--pipeline mode --help` [moist]",
-    )
-    parser.add_argument(
-        "--router", choices=ROUTERS, help="train a mixture with this router instead of the preset's routers"
-    )
-    add_arguments(parser, pipeline, PRESETS)
+def _made(pipeline: Pipeline, options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """The pipeline that is asked for, and all its arguments."""
+    made = pipeline.make(images_of(options), vars(options))
+    return made, pipeline.arguments(made, options)
 
 
-def _run(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
-    routers = submit.routers_of(options)
-    pipeline = make_pipeline(routers, images_of(options))
-    arguments = arguments_of(pipeline, options.preset, vars(options))
-    with finished_run(pipeline, arguments, options, {"routers": routers}, f"data set {arguments['dataset']}") as done:
-        history.show_results(*done)
+def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
+    made, arguments = _made(pipeline, options)
+    facts = pipeline.facts(vars(options))
+    with finished_run(made, arguments, options, facts, pipeline.subject(arguments)) as done:
+        pipeline.show(*done)
 
 
-def _compile(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
-    pipeline = make_pipeline(submit.routers_of(options), images_of(options))
-    arguments = arguments_of(pipeline, options.preset, vars(options))
-    refuse_downloads(pipeline, arguments, network=True)
+def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:
+    made, arguments = _made(pipeline, options)
+    refuse_downloads(made, arguments, network=True)
     check_yaml(options.output)
-    compiler.Compiler().compile(pipeline, str(options.output), pipeline_parameters=arguments)
-    say(f"Wrote {options.output}: {len(pipeline.pipeline_spec.root.dag.tasks)} tasks, preset {options.preset}.")
+    compiler.Compiler().compile(made, str(options.output), pipeline_parameters=arguments)
+    say(f"Wrote {options.output}: preset {options.preset}.")
+
+
+def _submit(pipeline: Pipeline, options: argparse.Namespace) -> int:
+    return submit.submit_pipeline(*_made(pipeline, options), options, pipeline.outcome)

@@ -11,7 +11,6 @@ from moist.data.sources import KINDS
 from moist.errors import InputError
 from moist.mode.results import offered
 from moist.mode.tables import OPENML_IDS
-from moist.presets import preset_arguments
 from moist.runtime.common_settings import numbers
 from moist.runtime.location import refuse_credentials
 from moist.runtime.loops import Planned, planned_tasks
@@ -51,21 +50,6 @@ def _default(spec: dict[str, Any]) -> Any:
 def _whole(value: Any) -> Any:
     """In lists, too, all numbers are doubles."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def arguments_of(pipeline: Any, preset: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a pipeline's arguments: its defaults, over them the preset's, over them those given that are not None.
-
-    Raises:
-        InputError: for every value that a stage would refuse, before anything runs.
-    """
-    defaults = defaults_of(pipeline)
-    chosen = {name: given[name] for name in defaults if given.get(name) is not None}
-    dataset = chosen.get("dataset", defaults["dataset"])
-    named = {name: value for name, value in preset_arguments(preset, dataset).items() if name in defaults}
-    arguments = {**defaults, **named, **chosen}
-    check_arguments(pipeline, arguments)
-    return arguments
 
 
 def stages_of(pipeline: Any) -> dict[str, Stage]:

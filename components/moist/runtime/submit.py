@@ -16,7 +16,6 @@ from kfp import compiler, components
 from pydantic import ValidationError
 
 from moist.errors import InputError, MoistError
-from moist.presets import chosen_routers
 from moist.reports.results import Results
 from moist.reports.table import text_table
 from moist.runtime.artifacts import InputRecord
@@ -25,7 +24,7 @@ from moist.runtime.flags import images_of
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.loops import planned_tasks
-from moist.runtime.pipeline_spec import arguments_of, check_arguments, defaults_of, refuse_downloads, stages_of
+from moist.runtime.pipeline_spec import check_arguments, defaults_of, refuse_downloads, stages_of
 from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
 from moist.runtime.runs import LATEST, find_artifact
 from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
@@ -63,19 +62,6 @@ class Submission:
     root: str | None
     keep_as: str | None
     outcome: Outcome
-
-
-def submit_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
-    """`submit`: run the pipeline on a cluster; the exit code says how the run ended."""
-    routers = routers_of(options)
-    pipeline = make_pipeline(routers, images_of(options))
-    arguments = arguments_of(pipeline, options.preset, vars(options))
-    return submit_pipeline(pipeline, arguments, options, TABLE)
-
-
-def routers_of(options: argparse.Namespace) -> tuple[str, ...]:
-    """The routers that the command line asks for; a pipeline without shared layers has no flag for them."""
-    return chosen_routers(options.preset, options.router, getattr(options, "shared_layers", None))
 
 
 def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:

@@ -1,0 +1,116 @@
+"""What the command line needs to know of each pipeline: MoIST's, MoDE's, and the sweeps."""
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from moist.pipelines import mode, sweep
+from moist.presets import PRESETS, ROUTERS, chosen_routers, preset_arguments
+from moist.runtime import history
+from moist.runtime.kubeflow import Images
+from moist.runtime.local_runner import LocalRun
+from moist.runtime.pipeline_spec import check_arguments, defaults_of
+from moist.runtime.runs import find_artifact
+from moist.runtime.store import Store
+from moist.runtime.submit import TABLE, Artifacts, Outcome
+from moist.runtime.terminal import show, shown
+
+Arguments = dict[str, Any]
+Given = Mapping[str, Any]
+"""What stands on the command line: None, or absent, what does not."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One kind of pipeline."""
+
+    description: str
+    make: Callable[[Images, Given], Any]
+    presets: Iterable[str]
+    preset_arguments: Callable[[str, Given], Arguments]
+    """A preset's arguments, from its name and what was given besides."""
+    subject: Callable[[Arguments], str]
+    """What a run is about, in a few words."""
+    outcome: Outcome
+    """What to show of a run on a cluster."""
+    show: Callable[[LocalRun, Path], None]
+    """Print what came of a run here, and keep it in the run's folder."""
+    facts: Callable[[Given], Arguments] = lambda given: {}
+    """What else belongs into a run's record."""
+    flags: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Flags besides those of the pipeline's arguments, as argparse takes them."""
+
+    def arguments(self, made: Any, options: argparse.Namespace) -> Arguments:
+        """All arguments: the pipeline's defaults, over them the preset's, over them the command line's.
+
+        Raises:
+            InputError: for every value that a stage would refuse, before anything runs.
+        """
+        defaults, given = defaults_of(made), vars(options)
+        chosen = {name: given[name] for name in defaults if given.get(name) is not None}
+        named = self.preset_arguments(options.preset, chosen)
+        arguments = {**defaults, **{name: value for name, value in named.items() if name in defaults}, **chosen}
+        check_arguments(made, arguments)
+        return arguments
+
+
+def pipelines(make_moist: Callable[..., Any]) -> dict[str, Pipeline]:
+    """All, by name; `make_moist` makes MoIST's from routers and images."""
+    moist = Pipeline(
+        "MoIST as a Kubeflow pipeline.",
+        lambda images, given: make_moist(routers_of(given), images),
+        PRESETS,
+        lambda preset, given: preset_arguments(preset, given.get("dataset", "digits")),
+        lambda arguments: f"data set {arguments['dataset']}",
+        TABLE,
+        history.show_results,
+        lambda given: {"routers": routers_of(given)},
+        {"--router": {"choices": ROUTERS, "help": "train a mixture with this router instead of the preset's routers"}},
+    )
+    return {"moist": moist, **OTHERS}
+
+
+def routers_of(given: Given) -> tuple[str, ...]:
+    """The routers that are asked for; a pipeline without shared layers has no flag for them."""
+    return chosen_routers(given.get("preset", "quick"), given.get("router"), given.get("shared_layers"))
+
+
+def ending_with(task: str) -> dict[str, Any]:
+    """Outcome of a pipeline whose result are the outputs metrics, text and report of one task."""
+
+    def text(store: Store, artifacts: Artifacts) -> str:
+        _, _, found = find_artifact(artifacts, f"{task}/text")
+        return store.get_bytes(found.uri).decode()
+
+    def show_here(run: LocalRun, folder: Path) -> None:
+        outputs = run.tasks[task]["output"]["artifacts"]
+        uris = {name: output["artifacts"][0]["uri"] for name, output in outputs.items()}
+        kept = {"report": folder / "report.html", "text": folder / "tables.md"}
+        for name, path in kept.items():
+            run.store.download(uris[name], path)
+        run.store.download(f"{uris['metrics']}/results.json", folder / "results.json")
+        show(f"\n{kept['text'].read_text('utf-8')}\nReport: {shown(kept['report'])}")
+
+    return {"outcome": Outcome(task, text), "show": show_here}
+
+
+OTHERS = {
+    "mode": Pipeline(
+        "MoDE as a Kubeflow pipeline.",
+        mode.pipeline_for,
+        mode.PRESETS,
+        lambda preset, given: mode.preset_arguments(preset),
+        lambda arguments: f"tables {', '.join(map(str, arguments['tables']))}",
+        **ending_with("compare"),
+    ),
+    "sweep": Pipeline(
+        "The MoIST paper’s sweeps as a Kubeflow pipeline.",
+        lambda images, given: sweep.sweep_pipeline(images),
+        sweep.PRESETS,
+        lambda preset, given: sweep.preset_arguments(preset, given.get("dataset", "digits")),
+        lambda arguments: f"data set {arguments['dataset']}, seeds {', '.join(map(str, arguments['seeds']))}",
+        **ending_with("compare-sweep"),
+    ),
+}
