@@ -159,7 +159,7 @@ def test_results_that_are_none_are_refused_in_one_sentence(content: str, tmp_pat
     (folder / "results.json").write_text(content)
     with pytest.raises(DamagedArtifactError) as caught:
         compare([stamped(folder, "results")], tmp_path / "out")
-    assert "does not hold evaluate's results" in str(caught.value)
+    assert "does not hold Results" in str(caught.value)
     assert len(str(caught.value)) < 600
     assert not (tmp_path / "out" / "metrics").exists()
 

@@ -17,7 +17,7 @@ from moist.mode.gates import load_balance_loss
 from moist.mode.mixture import MixtureOutput
 from moist.mode.translation_corpus import END, PAD, Batch, Pairs, batch_of, epoch_batches
 from moist.mode.translation_model import Translator, TranslatorSpec, scored_pieces
-from moist.training.loop import Checkpoints, History, random_state, restore_random_state
+from moist.training.loop import Checkpoints, History, restore, state_of
 from moist.training.precision import Precision, autocast
 from moist.training.progress import Progress, Silent
 
@@ -103,30 +103,14 @@ def train_translator(
     identity = _identity(pairs, training)
     state = checkpoints.load() if checkpoints else None
     if state is not None and state["identity"] == identity:
-        model.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
+        history = restore(state, model, optimizer, device)
         schedule.load_state_dict(state["schedule"])
-        restore_random_state(state, device)
-        history = History(series=state["series"], images_per_second=state["images_per_second"])
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
 
     def save(epoch: int, step: int) -> None:
         if checkpoints and checkpoints.due():
-            checkpoints.save(
-                {
-                    "identity": identity,
-                    "module": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    **random_state(device),
-                    "series": history.series,
-                    "images_per_second": history.images_per_second,
-                    "epoch": epoch,
-                    "step": step,
-                    "sums": sums,
-                    "finished": epoch > training.epochs,
-                }
-            )
+            more = {"identity": identity, "schedule": schedule.state_dict(), "finished": epoch > training.epochs}
+            checkpoints.save({**state_of(model, optimizer, history, epoch, step, sums, device), **more})
 
     for epoch in range(first_epoch, training.epochs + 1):
         model.train()

@@ -121,7 +121,7 @@ def fit(
     torch.manual_seed(recipe.seed + distributed.rank())
     state = distributed.shared(checkpoints.load() if checkpoints else None)
     if state is not None:
-        history = _restore(state, module, optimizer, images.device)
+        history = restore(state, module, optimizer, images.device)
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
 
     saved = state is not None
@@ -130,7 +130,7 @@ def fit(
         nonlocal saved
         # At the end, too, if training took long enough to be saved at all: what a stage does next may take long.
         if checkpoints and (checkpoints.due() or (saved and epoch > recipe.epochs)):
-            state = _state(module, optimizer, history, epoch, step, sums, images.device)
+            state = state_of(module, optimizer, history, epoch, step, sums, images.device)
             checkpoints.save({**state, "finished": epoch > recipe.epochs})
             saved = True
 
@@ -210,20 +210,7 @@ def _checked(values: Tensor, epoch: int, last_step: int, recipe: Recipe) -> Tens
     return values.sum(dim=0)
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
-    """What dropout on a device goes on with, for a checkpoint."""
-    on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return {"rng": torch.get_rng_state(), "gpu_rng": on_gpu}
-
-
-def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Undo `random_state`; a state that is of a CPU leaves a GPU's alone."""
-    torch.set_rng_state(state["rng"])
-    if device.type == "cuda" and state["gpu_rng"] is not None:
-        torch.cuda.set_rng_state(state["gpu_rng"], device)
-
-
-def _state(
+def state_of(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     history: History,
@@ -232,10 +219,12 @@ def _state(
     sums: Tensor,
     device: torch.device,
 ) -> dict[str, Any]:
+    """What a checkpoint holds: all that `restore` needs, and where to go on."""
     return {
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
-        **random_state(device),
+        "rng": torch.get_rng_state(),
+        "gpu_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "series": history.series,
         "images_per_second": history.images_per_second,
         "epoch": epoch,
@@ -244,14 +233,16 @@ def _state(
     }
 
 
-def _restore(
+def restore(
     state: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> History:
-    """Undo `_state`; the learning rate follows from the step."""
+    """Undo `state_of`, but for epoch, step and sums. A state that is of a CPU leaves a GPU's random state alone."""
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])
     if distributed.rank() == 0:
-        restore_random_state(state, device)
+        torch.set_rng_state(state["rng"])
+        if device.type == "cuda" and state["gpu_rng"] is not None:
+            torch.cuda.set_rng_state(state["gpu_rng"], device)
     else:  # The state is the first process's: the others draw their dropout anew, not what they drew at the start.
         torch.manual_seed(torch.initial_seed() + 1_000_003 * (state["epoch"] + 1) + state["step"])
     return History(series=state["series"], images_per_second=state["images_per_second"])

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from moist.errors import DamagedArtifactError
+from moist.mode.results import read_results
 from moist.reports.results import Results
 from moist.reports.sweep import SweepComparison, compare_results
 from moist.reports.sweep_report import sweep_report
@@ -16,7 +14,7 @@ from moist.stages.compare_sweep.settings import STAGE, Settings
 
 def compare_sweep(settings: Settings, *, results: list[Path], metrics: Path, text: Path, report: Path) -> Metadata:
     """Compare all points of the sweep with each other, with the controls and with the paper."""
-    comparison = compare_results([_read(folder) for folder in results], settings.margin)
+    comparison = compare_results([read_results(Results, folder) for folder in results], settings.margin)
     metrics.mkdir()
     (metrics / "results.json").write_text(comparison.model_dump_json(indent=1) + "\n", "utf-8")
     manifests = [read_manifest(folder, "results") for folder in results]
@@ -24,15 +22,6 @@ def compare_sweep(settings: Settings, *, results: list[Path], metrics: Path, tex
     text.write_text(sweep_text(comparison), "utf-8")
     report.write_text(sweep_report(comparison, lineage), "utf-8")
     return {"metrics": _shown(comparison)}
-
-
-def _read(folder: Path) -> Results:
-    path = folder / "results.json"
-    try:
-        return Results.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DamagedArtifactError(f"{path} does not hold evaluate's results ({reason}); rerun evaluate.") from None
 
 
 def _shown(comparison: SweepComparison) -> dict[str, float]:
