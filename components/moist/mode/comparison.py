@@ -287,17 +287,14 @@ def _strength_claims(table: TableResults, variant: VariantResults) -> list[Claim
     if len(gains) < 2:
         return []
     helpful = [f"{alpha:g}" for alpha, gain in gains.items() if verdict(gain) == "holds"]
+    possible = any(verdict(gain) != "does not hold" for gain in gains.values())
     largest = max(gains)
     found = [
         Claim(
             claim=f"A wide range of alpha helps (Fig 4, {table.table})",
             here=f"better than alpha 0 beyond doubt at {', '.join(helpful) or 'none'} of "
             f"{', '.join(f'{alpha:g}' for alpha in gains)}",
-            verdict="holds"
-            if len(helpful) > 1
-            else "not settled"
-            if any(gain.mean > 0 for gain in gains.values())
-            else "does not hold",
+            verdict="holds" if len(helpful) > 1 else "not settled" if possible else "does not hold",
         )
     ]
     opposite: dict[Verdict, Verdict] = {
