@@ -18,7 +18,11 @@ from torch import Tensor
 
 IDENTITY = "0" * 64
 Result = tuple[dict[str, Tensor], History]
-RECIPES = {"adamw": RECIPE, "sgd": Recipe(**{**RECIPE.__dict__, "optimizer": "sgd", "views": 2})}
+RECIPES = {
+    "adamw": RECIPE,
+    "sgd": Recipe(**{**RECIPE.__dict__, "optimizer": "sgd", "views": 2}),
+    "muon": Recipe(**{**RECIPE.__dict__, "optimizer": "muon"}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,9 @@ def files(root: Path) -> list[Path]:
     return sorted((root / IDENTITY).iterdir())
 
 
-@pytest.mark.parametrize(("name", "after"), [("adamw", 20), ("adamw", 40), ("adamw", 75), ("adamw", 224), ("sgd", 110)])
+@pytest.mark.parametrize(
+    ("name", "after"), [("adamw", 20), ("adamw", 40), ("adamw", 75), ("adamw", 224), ("sgd", 110), ("muon", 110)]
+)
 def test_a_run_that_goes_on_ends_with_the_same_bits(
     name: str, after: int, tmp_path: Path, whole: dict[str, Result], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ from moist.data.batches import epoch_order
 from moist.errors import DivergedError
 from moist.training import distributed
 from moist.training.images import Images
+from moist.training.muon import KernelMuon
 from moist.training.precision import autocast, channels_last
 from moist.training.progress import Progress, Silent
 
@@ -39,6 +40,7 @@ class Outcome:
 
 
 Objective = Callable[[Batch], Outcome]
+Optimizer = torch.optim.Optimizer | KernelMuon
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Recipe:
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     warmup_epochs: float = 0.0
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -145,7 +147,8 @@ def fit(
             indices, share = distributed.slice_of(whole)
             batch = Batch(channels_last(images.view(indices, view)), images.labels[indices], indices, view)
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(recipe, (epoch - 1) * steps + step, recipe.epochs * steps, steps)
+                rate = _learning_rate(recipe, (epoch - 1) * steps + step, recipe.epochs * steps, steps)
+                group["lr"] = rate * group.get("scale", 1.0)
             optimizer.zero_grad(set_to_none=True)
             with distributed.whole_batch_norm(module):
                 with autocast(images.device, recipe.precision):
@@ -178,11 +181,15 @@ def fit(
     return history
 
 
-def _optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels only: biases and norms are not shrunk."""
+def _optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
+    """Weight decay on matrices and kernels only: biases and norms are not shrunk. With Muon, on matrices only."""
     decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
     kept = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    if recipe.optimizer == "muon":
+        kernels = [p for p in decayed if p.ndim == 4]
+        groups[0]["params"] = [p for p in decayed if p.ndim != 4]
+        return KernelMuon(kernels, groups, recipe.learning_rate)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
@@ -212,7 +219,7 @@ def _checked(values: Tensor, epoch: int, last_step: int, recipe: Recipe) -> Tens
 
 def state_of(
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     history: History,
     epoch: int,
     step: int,
@@ -233,9 +240,7 @@ def state_of(
     }
 
 
-def restore(
-    state: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
-) -> History:
+def restore(state: dict[str, Any], module: nn.Module, optimizer: Optimizer, device: torch.device) -> History:
     """Undo `state_of`, but for epoch, step and sums. A state that is of a CPU leaves a GPU's random state alone."""
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])

@@ -16,8 +16,12 @@ class Settings(TrainingSettings):
         "small_resnet", description="resnet18 is the paper's; small_resnet is for machines without a GPU"
     )
     batch_size: int = Field(128, ge=1, le=65_536, description="images a step")
-    optimizer: Literal["adamw", "sgd"] = Field(
-        "adamw", description="sgd has Nesterov momentum 0.9; its usual learning rate is 0.1, its weight decay 5e-4"
+    optimizer: Literal["adamw", "sgd", "muon"] = Field(
+        "adamw",
+        description=(
+            "sgd has Nesterov momentum 0.9; its usual learning rate is 0.1, its weight decay 5e-4. muon turns kernels "
+            "as matrices; its usual learning rate is 0.025, and weight decay is for the last layer only"
+        ),
     )
     learning_rate: float = Field(3e-3, gt=0, le=10, description="peak learning rate; cosine to zero after the warm-up")
     weight_decay: float = Field(0.05, ge=0, le=1, description="weight decay of matrices and kernels")
