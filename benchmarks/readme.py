@@ -19,7 +19,7 @@ from readme_routing import routing_table
 from readme_serving import serving_table
 from readme_speed import speed_table
 from readme_table1 import table1
-from readme_teacher import teacher_table
+from readme_teacher import recipes_table, teacher_table
 from readme_translation import translation_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,6 +49,8 @@ def with_tables(text: str) -> str:
         result = json.loads((RESULTS / f"{match['name']}.json").read_text())
         if match["name"] == "mode-translation":
             return f"{match[1]}{translation_table(result)}\n{match['end']}"
+        if match["name"] == "teacher-recipes":
+            return f"{match[1]}{recipes_table(result)}\n{match['end']}"
         if match["name"].startswith("routing-"):
             return f"{match[1]}{routing_table(result)}\n{match['end']}"
         if match["name"].endswith("-teacher"):

@@ -28,7 +28,7 @@ from torchvision.models.resnet import BasicBlock
 
 WIDTH, JUDGED, EPOCHS = 16, 6000, 12
 SGD: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4, "batch_size": 128}
-MUON: dict[str, Any] = {"optimizer": "muon", "learning_rate": 0.025, "weight_decay": 5e-4, "batch_size": 256}
+MUON: dict[str, Any] = {"optimizer": "muon", "learning_rate": 0.05, "weight_decay": 5e-4, "batch_size": 256}
 RECIPES: dict[str, dict[str, Any]] = {
     "sgd": SGD,
     "sgd, smoothed": {**SGD, "label_smoothing": 0.1},

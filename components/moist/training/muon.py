@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 MOMENTUM = 0.8
-SGD_RATE = 4.0
+SGD_RATE = 2.0
 """Learning rate of norms and of the last layer, as a multiple of the kernels'."""
 
 

@@ -20,7 +20,7 @@ class Settings(TrainingSettings):
         "adamw",
         description=(
             "sgd has Nesterov momentum 0.9; its usual learning rate is 0.1, its weight decay 5e-4. muon turns kernels "
-            "as matrices; its usual learning rate is 0.025, and weight decay is for the last layer only"
+            "as matrices; its usual learning rate is 0.05, and weight decay is for the last layer only"
         ),
     )
     learning_rate: float = Field(3e-3, gt=0, le=10, description="peak learning rate; cosine to zero after the warm-up")
