@@ -15,6 +15,9 @@ from mode_record import write
 from moist.data.dataset import load as load_dataset
 from moist.runtime.artifacts import read_manifest, verify
 from moist.stages.evaluate.measure import load_candidates, measure_rows
+from moist.training import evaluation
+from moist.training.images import Images
+from torch import nn
 
 KEPT_LOGITS = Path(__file__).parent / "teachers"
 
@@ -36,11 +39,19 @@ def main() -> None:
     (candidate,) = load_candidates({"teacher": options.teacher}, device)
     (row,) = measure_rows([candidate], data, device, "auto", 500, 0.0)
     found = {key: value for key, value in row.model_dump().items() if key in KEPT and key != "cascade"}
+    found["accuracy_with_mirrored"] = with_mirrored(candidate.model, Images(data, data.test, device))
     training = {"series": candidate.steps[0].series, "code_version": made.code_version, "seconds": made.seconds}
     settings = {**made.settings, "data": data.split_note, "train": len(data.train), "test": len(data.test)}
-    print(f"{100 * row.accuracy:.2f}% of {len(data.test):,} held-out images, loss {row.loss:.4f}")
+    mirrored = f"{100 * found['accuracy_with_mirrored']:.2f}% with the mirrored ones"
+    print(f"{100 * row.accuracy:.2f}% of {len(data.test):,} held-out images ({mirrored}), loss {row.loss:.4f}")
     print(write(options.name, {**found, **training}, settings))
     shutil.copytree(options.logits, KEPT_LOGITS / options.name, dirs_exist_ok=True)
+
+
+def with_mirrored(model: nn.Module, images: Images) -> float:
+    """Accuracy of the mean of the answers to an image and to its mirror image, as airbench counts."""
+    logits = evaluation.predict(model, images) + evaluation.predict(lambda shown: model(shown.flip(3)), images)
+    return evaluation.accuracy(logits, images.labels)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,11 @@ def teacher_table(result: dict[str, Any]) -> str:
     for epoch in sorted({1, *range(4, epochs, 4), *range(epochs - 4, epochs + 1)}):
         both = (100 * series[name][epoch - 1] for name in ("accuracy", "validation_accuracy"))
         lines.append(f"| {epoch} | {' | '.join(f'{value:.1f}' for value in both)} |")
+    mirrored = found.get("accuracy_with_mirrored")
+    more = f"; together with its answers to the mirrored images {100 * mirrored:.2f}%" if mirrored else ""
     note = (
         f"**{100 * found['accuracy']:.2f}%** of the {settings['test']:,} held-out images, loss {found['loss']:.4f} "
-        f"(the paper's teacher: 83.80%, 0.4910). {settings['data']} Learning rate {settings['learning_rate']:g}, "
+        f"(the paper's teacher: 83.80%, 0.4910){more}. {settings['data']} Learning rate {settings['learning_rate']:g}, "
         f"weight decay {settings['weight_decay']:g}, batch {settings['batch_size']}, {settings['epochs']} epochs, "
         f"reduced {settings['reduced']:g}, cutout {settings.get('cutout', 0)}, seed {settings['seed']}. Measured on "
         f"{result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."
