@@ -9,15 +9,18 @@ replaces the one that is there.
 import argparse
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from keep_teacher import with_mirrored
 from mode_record import RESULTS, commit, write
 from moist.data.dataset import ImageDataset, Split
 from moist.data.dataset import load as load_dataset
+from moist.models.teacher import halving_block
 from moist.training import evaluation
 from moist.training.cutout import cutout
 from moist.training.images import Images
@@ -84,11 +87,9 @@ def learned(data: ImageDataset, recipe: dict[str, Any], epochs: int, seed: int) 
         network, Images(data, data.train, device), objective, Recipe(epochs, warmup_epochs=1.0, seed=seed, **named)
     )
     judged = Images(data, data.test, device)
-    plain = evaluation.predict(network, judged)
-    mirrored = evaluation.predict(lambda images: network(images.flip(3)), judged)
     return {
-        "accuracy": evaluation.accuracy(plain, judged.labels),
-        "mirrored": evaluation.accuracy(plain + mirrored, judged.labels),
+        "accuracy": evaluation.accuracy(evaluation.predict(network, judged), judged.labels),
+        "mirrored": with_mirrored(network, judged),
         "training_accuracy": history.series["accuracy"][-1],
     }
 
@@ -97,13 +98,10 @@ def narrow_resnet18(channels: int, classes: int) -> nn.Module:
     """The teacher's ResNet-18 with a quarter of its channels."""
     widths = [WIDTH * 2**stage for stage in range(4)]
 
-    def block(before: int, after: int, stride: int) -> BasicBlock:
-        shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
-        return BasicBlock(before, after, stride, shortcut if stride > 1 else None)
-
     layers: list[nn.Module] = [nn.Conv2d(channels, WIDTH, 3, padding=1, bias=False), nn.BatchNorm2d(WIDTH), nn.ReLU()]
-    for stage, width in enumerate(widths):
-        layers += [block(widths[max(0, stage - 1)], width, 2 if stage else 1), block(width, width, 1)]
+    layers += [BasicBlock(WIDTH, WIDTH), BasicBlock(WIDTH, WIDTH)]
+    for before, after in pairwise(widths):
+        layers += [halving_block(before, after), BasicBlock(after, after)]
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes))
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from moist.errors import InputError
 from moist.runtime.containers import _address
-from moist.runtime.local_runner import cache_key
+from moist.runtime.task_cache import cache_key
 
 
 def test_no_engine_is_said_in_a_sentence(pipeline_command: Any, tmp_path: Path) -> None:

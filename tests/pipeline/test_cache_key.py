@@ -5,9 +5,10 @@ from pathlib import Path
 import moist
 import pytest
 from moist.runtime import provenance
-from moist.runtime.local_runner import LocalRun, cache_key, digests, run_pipeline
+from moist.runtime.local_runner import LocalRun, run_pipeline
 from moist.runtime.local_store import store
 from moist.runtime.store import Store
+from moist.runtime.task_cache import cache_key, digests
 from small_stages.small_pipeline import small_pipeline
 
 

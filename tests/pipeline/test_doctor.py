@@ -148,6 +148,16 @@ def test_wrong_keys_fail_and_are_not_said(
     assert PLANTED not in "".join(lines.values()) + capsys.readouterr().err
 
 
+def test_keys_that_open_a_prefix_only_are_tried_there(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor("--bucket", "moist")[0] == 0  # so the bucket is there
+    monkeypatch.setattr("moist.runtime.store.Store.ensure_bucket", None)  # such keys may not ask for buckets
+    code, lines = doctor("--bucket", "moist/private-artifacts/team")
+    assert code == 0
+    assert lines["store"].endswith("a probe in bucket moist/private-artifacts/team")
+    code, lines = doctor("--bucket", "/private-artifacts")
+    assert (code, lines["store"][:4]) == (1, "FAIL")
+
+
 def test_the_embedded_store_is_tried_where_none_is_configured(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     code, lines = doctor()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, clean_environment
-from moist.runtime.local_runner import LocalRun, _cached
 from moist.runtime.local_store import BUCKET, store
 from moist.runtime.runs import list_runs
 from moist.runtime.store import Store
+from moist.runtime.task_cache import cached_task
 
 RUN = [sys.executable, str(ROOT / "pipeline.py"), "run", "--preset", "smoke"]
 
@@ -48,12 +48,12 @@ def test_a_damaged_cache_entry_is_none(tmp_path: Path) -> None:
     whole = {"run": "a-run", "task": "one", "output": {"artifacts": {}}}
     entries = [b"", b"{", b"[]", b'{"output": {"artifacts": {"x": {"artifacts": []}}}}', json.dumps(whole).encode()]
     with store(tmp_path) as environment:
-        run = LocalRun("a-run", Store.of(environment), {}, tmp_path)
-        run.store.ensure_bucket(BUCKET)
+        kept = Store.of(environment)
+        kept.ensure_bucket(BUCKET)
         found = []
         for entry in entries:
-            run.store.put_bytes(f"s3://{BUCKET}/cache/a-key.json", entry)
-            found.append(_cached(run, "a-key"))
+            kept.put_bytes(f"s3://{BUCKET}/cache/a-key.json", entry)
+            found.append(cached_task(kept, "a-key"))
     assert found == [None, None, None, None, whole]
 
 

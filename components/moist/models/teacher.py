@@ -39,7 +39,7 @@ class SmallResNet(nn.Module):
             nn.ReLU(),
         )
         self.stages = nn.Sequential(
-            BasicBlock(first, first), _halving_block(first, second), _halving_block(second, third)
+            BasicBlock(first, first), halving_block(first, second), halving_block(second, third)
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(third, classes)
@@ -53,7 +53,7 @@ class SmallResNet(nn.Module):
         return logits
 
 
-def _halving_block(channels_in: int, channels_out: int) -> nn.Module:
+def halving_block(channels_in: int, channels_out: int) -> nn.Module:
     """A basic block that halves the resolution; its shortcut is a strided 1x1 convolution, as in ResNet-18."""
     from torchvision.models.resnet import BasicBlock
 

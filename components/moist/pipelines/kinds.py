@@ -59,15 +59,17 @@ class Pipeline:
 def pipelines(make_moist: Callable[..., Any]) -> dict[str, Pipeline]:
     """All, by name; `make_moist` makes MoIST's from routers and images."""
     moist = Pipeline(
-        "MoIST as a Kubeflow pipeline.",
-        lambda images, given: make_moist(routers_of(given), images),
-        PRESETS,
-        lambda preset, given: preset_arguments(preset, given.get("dataset", "digits")),
-        lambda arguments: f"data set {arguments['dataset']}",
-        TABLE,
-        history.show_results,
-        lambda given: {"routers": routers_of(given)},
-        {"--router": {"choices": ROUTERS, "help": "train a mixture with this router instead of the preset's routers"}},
+        description="MoIST as a Kubeflow pipeline.",
+        make=lambda images, given: make_moist(routers_of(given), images),
+        presets=PRESETS,
+        preset_arguments=lambda preset, given: preset_arguments(preset, given.get("dataset", "digits")),
+        subject=lambda arguments: f"data set {arguments['dataset']}",
+        outcome=TABLE,
+        show=history.show_results,
+        facts=lambda given: {"routers": routers_of(given)},
+        flags={
+            "--router": {"choices": ROUTERS, "help": "train a mixture with this router instead of the preset's routers"}
+        },
     )
     return {"moist": moist, **OTHERS}
 
@@ -98,19 +100,19 @@ def ending_with(task: str) -> dict[str, Any]:
 
 OTHERS = {
     "mode": Pipeline(
-        "MoDE as a Kubeflow pipeline.",
-        mode.pipeline_for,
-        mode.PRESETS,
-        lambda preset, given: mode.preset_arguments(preset),
-        lambda arguments: f"tables {', '.join(map(str, arguments['tables']))}",
+        description="MoDE as a Kubeflow pipeline.",
+        make=mode.pipeline_for,
+        presets=mode.PRESETS,
+        preset_arguments=lambda preset, given: mode.preset_arguments(preset),
+        subject=lambda arguments: f"tables {', '.join(map(str, arguments['tables']))}",
         **ending_with("compare"),
     ),
     "sweep": Pipeline(
-        "The MoIST paper’s sweeps as a Kubeflow pipeline.",
-        lambda images, given: sweep.sweep_pipeline(images),
-        sweep.PRESETS,
-        lambda preset, given: sweep.preset_arguments(preset, given.get("dataset", "digits")),
-        lambda arguments: f"data set {arguments['dataset']}, seeds {', '.join(map(str, arguments['seeds']))}",
+        description="The MoIST paper’s sweeps as a Kubeflow pipeline.",
+        make=lambda images, given: sweep.sweep_pipeline(images),
+        presets=sweep.PRESETS,
+        preset_arguments=lambda preset, given: sweep.preset_arguments(preset, given.get("dataset", "digits")),
+        subject=lambda arguments: f"data set {arguments['dataset']}, seeds {', '.join(map(str, arguments['seeds']))}",
         **ending_with("compare-sweep"),
     ),
 }

@@ -10,7 +10,6 @@ from moist.reports.results import Results, Row
 CONTROLLED = "mixture"
 """The key of the mixture for which a run's controls are made, that of its first router."""
 
-
 COST_DIFFERS = 0.01
 """A larger difference between a mixture's multiply-adds and those of its control of the same cost is said."""
 

@@ -53,9 +53,12 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
     commands = parser.add_subparsers(title="commands", required=True)
     made = pipeline.make(Images(), {})
 
-    def command(name: str, function: Callable[..., Any], help_: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, function: Callable[..., Any], help_: str, of: Any = make_pipeline
+    ) -> argparse.ArgumentParser:
+        """`of` is what the function takes besides the options: the factory, on earlier runs, or the pipeline."""
         added = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", allow_abbrev=False)
-        added.set_defaults(command=function)
+        added.set_defaults(command=partial(function, of))
         return added
 
     def of_pipeline(parser: argparse.ArgumentParser) -> None:
@@ -63,47 +66,39 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
         parser.add_argument(
             "--pipeline",
             choices=tuple(known),
-            default="moist",
+            default=name,
             help="which; each has flags of its own, see for example `run --pipeline mode --help` [moist]",
         )
         for flag, how in pipeline.flags.items():
             parser.add_argument(flag, **how)
         add_arguments(parser, made, pipeline.presets)
 
-    def of_moist(function: Callable[..., Any]) -> Callable[..., Any]:
-        """A command on an earlier run."""
-        return lambda options: function(make_pipeline, options)
-
-    run = command("run", partial(_run, pipeline), "run the pipeline on this machine")
+    run = command("run", _run, "run the pipeline on this machine", pipeline)
     add_run_arguments(run)
     add_home(run)
     of_pipeline(run)
 
-    compile_ = command("compile", partial(_compile, pipeline), "write the pipeline's YAML for Kubeflow")
+    compile_ = command("compile", _compile, "write the pipeline's YAML for Kubeflow", pipeline)
     compile_.add_argument("--output", type=Path, default=Path(f"{name}.yaml"), metavar="FILE", help=f"[{name}.yaml]")
     of_pipeline(compile_)
 
-    sent = command("submit", partial(_submit, pipeline), "run the pipeline on a Kubeflow cluster and wait for it")
+    sent = command("submit", _submit, "run the pipeline on a Kubeflow cluster and wait for it", pipeline)
     add_submit(sent)
     add_home(sent)
     of_pipeline(sent)
 
-    runs = command(
-        "runs", of_moist(_here_or_there(history.runs_command, submit.runs_on_cluster)), "list runs, newest first"
-    )
+    runs = command("runs", _here_or_there(history.runs_command, submit.runs_on_cluster), "list runs, newest first")
     runs.add_argument("--limit", type=int, default=20, metavar="N", help="how many of a cluster's runs [20]")
     add_cluster(runs)
     add_home(runs)
 
-    fetch = command("fetch", of_moist(history.fetch_command), "download one artifact of a run and check its digest")
+    fetch = command("fetch", history.fetch_command, "download one artifact of a run and check its digest")
     _add_run(fetch)
     fetch.add_argument("artifact", metavar="ARTIFACT", help="task/output, or output where only one task gives it")
     fetch.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to put it [.]")
 
     rerun_ = _here_or_there(history.rerun_command, submit.rerun_on_cluster)
-    rerun = command(
-        "rerun", of_moist(rerun_), "run one task of the moist pipeline again, on an earlier run's artifacts"
-    )
+    rerun = command("rerun", rerun_, "run one task of the moist pipeline again, on an earlier run's artifacts")
     rerun.add_argument("stage", metavar="STAGE", help="the task, e.g. evaluate or train_jointly")
     rerun.add_argument("--from", dest="source", required=True, metavar="RUN", help="the earlier run, or latest")
     rerun.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the task")
@@ -114,12 +109,12 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
     add_images(rerun, otherwise="the earlier run's")
     rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
-    lineage = command("lineage", of_moist(history.lineage_command), "show where every artifact of a run came from")
+    lineage = command("lineage", history.lineage_command, "show where every artifact of a run came from")
     _add_run(lineage)
     lineage.add_argument("--html", type=Path, metavar="FILE", help="also write it as a page with a graph")
     lineage.add_argument("--quick", action="store_true", help="compare sizes only, do not read every byte")
 
-    check = command("doctor", of_moist(doctor.doctor_command), "check what runs need, here and on a cluster")
+    check = command("doctor", doctor.doctor_command, "check what runs need, here and on a cluster")
     check.add_argument(
         "--bucket",
         metavar="NAME[/PREFIX]",

@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import hashlib
 import itertools
 import json
 import logging
@@ -26,7 +25,7 @@ from kfp.local.orchestrator import task_spec_utils
 
 from moist.errors import MoistError
 from moist.runtime import provenance
-from moist.runtime.artifacts import MANIFEST, sha256, write_json
+from moist.runtime.artifacts import write_json
 from moist.runtime.containers import Containers
 from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
 from moist.runtime.fork_server import ForkedTask, ForkServer, is_possible
@@ -35,7 +34,8 @@ from moist.runtime.location import is_uri
 from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import stage_of
 from moist.runtime.store import Store
-from moist.runtime.task import local_task_name, loops_around, settings_values
+from moist.runtime.task import local_task_name, loops_around
+from moist.runtime.task_cache import cache_key, cached_task, digests, hardware, keep_task, named_sources
 from moist.runtime.turns import Turns
 
 RECORD = "run.json"
@@ -44,9 +44,6 @@ THREADS = {"OMP_WAIT_POLICY": "passive"}
 
 GRACE_SECONDS = 2.0
 KILL_SECONDS = 10.0
-SOURCES = ("source", "target")
-"""What the names of settings end in that may be paths of this machine."""
-
 PYTHON_MODULE = ["python3", "-m"]
 
 
@@ -161,14 +158,14 @@ def _task_handler(run: LocalRun) -> type:
             name, containers = local_task_name(output_file), run.containers
             # In a container, the image's id says more than any version: the same code in another image is another key.
             code = {"image": containers.images[self.image]} if containers else provenance.versions()
-            named = _named_sources(executor_input)
             alone = stage_of(self.full_command).alone
             if alone:  # It measures times, which are this machine's.
-                code = {**code, **_hardware()}
+                code = {**code, **hardware()}
+            named = named_sources(executor_input)
             sources = [name for name in named if os.path.exists(name)]  # noqa: PTH110 - False for what is no path
             remote = {uri: etag for name in named if is_uri(name) for uri, etag in run.store.etags(name).items()}
             key = cache_key(self.full_command, executor_input, {**code, **digests(sources), **remote})
-            cached = _cached(run, key) if run.use_cache else None
+            cached = cached_task(run.store, key) if run.use_cache else None
             if cached is not None and run.failure is None:
                 run.tasks[name] = {"state": "cached", "seconds": 0.0, **cached}
                 run.say(f"[{next(run.numbers)}/{run.total}] {name}: unchanged, taken from {cached['run']}")
@@ -205,7 +202,7 @@ def _task_handler(run: LocalRun) -> type:
             entry = {"run": run.id, "task": name, "output": json.loads(output_file.read_text())}
             run.tasks[name] = {"state": "succeeded", "started": started, "seconds": seconds, **entry}
             if containers or provenance.code_is_unchanged():  # else the key is not of what has run
-                run.store.put_bytes(_cache_uri(key), json.dumps(entry).encode())
+                keep_task(run.store, key, entry)
             return status.Status.SUCCESS
 
     return StageHandler
@@ -260,70 +257,6 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
 def _threads(loops: int) -> dict[str, str]:
     """How a task shall use the cores: kfp.local runs two iterations of a loop at a time, so each gets half of them."""
     return {**THREADS, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) >> loops))} if loops else THREADS
-
-
-def _hardware() -> dict[str, str]:
-    """What of this machine a task that runs alone is measured on."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
-    return {"machine": provenance.machine(), "threads": threads, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
-
-
-def _named_sources(executor_input: dict[str, Any]) -> list[str]:
-    """The files and folders, of this machine or of the store, that a task's parameters name."""
-    given = executor_input.get("inputs", {}).get("parameterValues", {})
-    return sorted(
-        {value for name, value in given.items() if value and name.endswith(SOURCES) and isinstance(value, str)}
-    )
-
-
-def digests(sources: list[str]) -> dict[str, str]:
-    """The digest of every file there: a file that was edited since is another input."""
-    files = [
-        file
-        for source in map(Path, sources)
-        for file in ([source] if source.is_file() else sorted(source.rglob("*")))
-        if file.is_file()
-    ]
-    return {str(file): sha256(file) for file in files}
-
-
-def cache_key(command: list[str], executor_input: dict[str, Any], facts: dict[str, str]) -> str:
-    """What a task's outputs depend on: program, parameters, inputs by digest, and `facts` (code and named files)."""
-    inputs = executor_input.get("inputs", {})
-    artifacts = {
-        name: [artifact.get("metadata", {}).get("digest", artifact["uri"]) for artifact in entry["artifacts"]]
-        for name, entry in inputs.get("artifacts", {}).items()
-    }
-    depends_on = [
-        command[:-1],
-        facts,
-        settings_values(inputs.get("parameterValues", {})),
-        artifacts,
-        sorted(executor_input["outputs"].get("artifacts", {})),
-    ]
-    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-
-
-def _cache_uri(key: str) -> str:
-    return f"s3://{BUCKET}/cache/{key}.json"
-
-
-def _cached(run: LocalRun, key: str) -> dict[str, Any] | None:
-    """An earlier task's outputs, if all of them are still whole in the store; a damaged entry is none."""
-    if not run.store.list(_cache_uri(key)):
-        return None
-    try:
-        entry: dict[str, Any] = json.loads(run.store.get_bytes(_cache_uri(key)))
-        outputs = [output["artifacts"][0]["uri"] for output in entry["output"]["artifacts"].values()]
-        if not isinstance(entry["run"], str):
-            return None
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None
-    for uri in outputs:
-        found = run.store.list(uri)
-        if not found or ("" not in found and MANIFEST not in found):
-            return None
-    return entry
 
 
 @contextlib.contextmanager

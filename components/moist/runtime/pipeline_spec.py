@@ -29,6 +29,9 @@ READERS: dict[str, Callable[[str], Any]] = {
 """How the text of a command line becomes a value of each of Kubeflow's parameter types."""
 
 
+JSON_KINDS = {"STRUCT": (dict, "a JSON object"), "LIST": (list, "a list")}
+
+
 def parameters_of(pipeline: Any) -> dict[str, Any]:
     """Name, type and default of a pipeline's parameters."""
     definitions = pipeline.pipeline_spec.root.input_definitions.parameters
@@ -172,9 +175,7 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
     for text in _texts(arguments):
         refuse_credentials(text)  # before they are on record
     for name, spec in parameters_of(pipeline).items():
-        kind, what = {"STRUCT": (dict, "a JSON object"), "LIST": (list, "a list")}.get(
-            spec["parameterType"], (object, "")
-        )
+        kind, what = JSON_KINDS.get(spec["parameterType"], (object, ""))
         if name in arguments and not isinstance(arguments[name], kind):
             raise InputError(f"{name} must be {what}, not {json.dumps(arguments[name])}.")
     check_resources(arguments)

@@ -21,7 +21,8 @@ KFP_PARAMETERS = frozenset(
 
 ITERATION = re.compile(r"-iteration-(\d+)$")
 
-ON_CLUSTER = re.compile(r"(.+)/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+$")
+ON_CLUSTER = re.compile(r"(.+)/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+")
+"""Where an output lies on a cluster: `<run>/<task>/<uuid>/<output>`; kfp.local has no UUID there."""
 
 EXECUTOR_LOGS = "executor-logs"
 """What Kubeflow's driver adds to every task's outputs, for its launcher to write (PUBLISH_LOGS, on by default)."""

@@ -132,8 +132,8 @@ def fit(
         nonlocal saved
         # At the end, too, if training took long enough to be saved at all: what a stage does next may take long.
         if checkpoints and (checkpoints.due() or (saved and epoch > recipe.epochs)):
-            state = state_of(module, optimizer, history, epoch, step, sums, images.device)
-            checkpoints.save({**state, "finished": epoch > recipe.epochs})
+            now = state_of(module, optimizer, history, epoch, step, sums, images.device)
+            checkpoints.save({**now, "finished": epoch > recipe.epochs})
             saved = True
 
     for epoch in range(first_epoch, recipe.epochs + 1):
@@ -146,8 +146,8 @@ def fit(
             whole = order[step * recipe.batch_size : (step + 1) * recipe.batch_size if step + 1 < steps else count]
             indices, share = distributed.slice_of(whole)
             batch = Batch(channels_last(images.view(indices, view)), images.labels[indices], indices, view)
+            rate = _learning_rate(recipe, (epoch - 1) * steps + step, recipe.epochs * steps, steps)
             for group in optimizer.param_groups:
-                rate = _learning_rate(recipe, (epoch - 1) * steps + step, recipe.epochs * steps, steps)
                 group["lr"] = rate * group.get("scale", 1.0)
             optimizer.zero_grad(set_to_none=True)
             with distributed.whole_batch_norm(module):
