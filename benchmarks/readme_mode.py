@@ -94,7 +94,9 @@ def images(results: Path) -> str:
     comparison = compared(measured_tables(read(results, "mode-tables")), found)
     parts = [markdown(part) for part in (table_5(comparison), strengths_5(comparison)) if part is not None]
     notes = " ".join(sentence for line in comparison.images for sentence in image_notes(line))
-    return "\n\n".join([parts[0], "MoDE − MoE at every strength:", *parts[1:], f"{notes} {measured(records[-1])}"])
+    commits = ", ".join(f"{record['commit'][:9]} ({line.images})" for line, record in zip(found, records, strict=True))
+    where = f"{measured(records[-1]).rsplit(', commit', 1)[0]}; commits {commits}."
+    return "\n\n".join([parts[0], "MoDE − MoE at every strength:", *parts[1:], f"{notes} {where}"])
 
 
 def measured_tables(record: dict[str, Any]) -> list[TableResults]:

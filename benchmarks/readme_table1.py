@@ -53,7 +53,8 @@ def table1(results: Path) -> str:
         "one with the same training budget are the same network. The paper's figures are of one run on the official "
         "test batch after training on all 50,000 images; its MFLOPs are multiply-adds of one image divided by 64, the "
         f"router left out; the column before them is ours. Measured on {best['device']}, torch "
-        f"{best['versions']['torch']}, commit {best['commit'][:9]}."
+        f"{best['versions']['torch']}: the teacher at commit {taught['commit'][:9]}, latencies at "
+        f"{timed['commit'][:9]}, the last of the others at {best['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
 

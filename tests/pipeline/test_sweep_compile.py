@@ -37,6 +37,13 @@ def test_the_compiled_pipeline_is_the_golden_one(tmp_path: Any) -> None:
     assert compiled == golden
 
 
+def test_a_sweep_that_argo_may_not_hold_is_said_when_it_is_compiled(tmp_path: Any) -> None:
+    for seeds, said in (("0,1,2", True), ("0", False)):
+        done = run_command("compile", "--pipeline", "sweep", "--seeds", seeds, "--output", str(tmp_path / "sweep.yaml"))
+        assert done.returncode == 0, done.stderr
+        assert ("Argo's record" in done.stderr) == said
+
+
 def test_a_task_in_a_loop_is_given_every_parameter_that_it_takes() -> None:
     """kfp compiles a task whose GPU count never reaches its loop; it then fails on a cluster and in kfp.local."""
     spec, _ = yaml.safe_load_all(GOLDEN.read_text())

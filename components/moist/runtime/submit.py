@@ -67,12 +67,7 @@ class Submission:
 def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:
     """Run any pipeline on a cluster with these arguments; `options` are those of the command `submit`."""
     refuse_downloads(pipeline, arguments, network=True)
-    count = sum(1 for _ in planned_tasks(pipeline, arguments))
-    if count > MANY_TASKS:
-        say(
-            f"A run of {count} tasks: it may end before they do, when Argo's record of it outgrows 1 MiB, unless Argo "
-            "is set up to keep that elsewhere (k8s/README.md). Fewer seeds a run make it smaller."
-        )
+    warn_of_many_tasks(pipeline, arguments)
     if options.no_cache:
         spec = pipeline.pipeline_spec
         for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):  # loops are components
@@ -81,6 +76,16 @@ def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argpar
     cluster = connect(options.host, options.namespace, options.token_file)
     submission = _submission(options, pipeline, compiled(pipeline), arguments, outcome)
     return _run(cluster, pipeline, submission, options)
+
+
+def warn_of_many_tasks(pipeline: Any, arguments: Mapping[str, Any]) -> None:
+    """Say so, if a run with these arguments may be too large for Argo."""
+    count = sum(1 for _ in planned_tasks(pipeline, arguments))
+    if count > MANY_TASKS:
+        say(
+            f"A run of {count} tasks: it may end before they do, when Argo's record of it outgrows 1 MiB, unless Argo "
+            "is set up to keep that elsewhere (k8s/README.md). Fewer seeds a run make it smaller."
+        )
 
 
 def _table(store: Store, artifacts: Artifacts) -> str:
