@@ -201,6 +201,17 @@ def test_a_checkpoint_is_due_after_its_interval(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.pt"))
 
 
+def test_finished_training_that_was_saved_before_is_due(tmp_path: Path) -> None:
+    first, again = (StoredCheckpoints(IDENTITY, 3600, str(tmp_path)) for _ in range(2))
+    assert not first.due(finished=True)
+    first.save({"epoch": 1, "step": 0})
+    assert first.due(finished=True)
+    assert not first.due()
+    assert not again.due(finished=True)
+    again.load()
+    assert again.due(finished=True)
+
+
 def test_what_is_not_a_checkpoint_of_the_task_is_not_read(tmp_path: Path) -> None:
     """A write that was cut off leaves a partial file, which goes with the rest; a neighbour's stay."""
     other = "1" * 64

@@ -1,6 +1,6 @@
 """Sentences of the MoDE paper, and how a run's paired differences bear on them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,13 @@ def verdict(paired: Paired) -> Verdict:
     if paired.low is None or paired.high is None or paired.low <= 0 <= paired.high:
         return "not settled"
     return "holds" if paired.low > 0 else "does not hold"
+
+
+def of_all(verdicts: Collection[Verdict]) -> Verdict:
+    """Of a claim that several differences must bear out: one can refute it, all have to hold."""
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if all(found == "holds" for found in verdicts) else "not settled"
 
 
 def over_tables(pairs: Sequence[tuple[Summary, Summary]]) -> Paired:

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from moist.errors import InputError
-from moist.mode.claims import Claim, Frozen, Verdict, over_tables, points, verdict
+from moist.mode.claims import Claim, Frozen, Verdict, of_all, over_tables, points, verdict
 from moist.mode.image_comparison import ImageLine, image_claims, image_lines
 from moist.mode.paper import TABLE_3
 from moist.mode.probing import Probe
@@ -254,12 +254,11 @@ def _table_7_claims(lines: Sequence[TableLine]) -> list[Claim]:
     }
     if len(by_count) > 1:
         gains = {count: over_tables([(c.mode, c.moe) for c in chosen]) for count, chosen in by_count.items()}
-        judged = {verdict(gain) for gain in gains.values()}
         found.append(
             Claim(
                 claim="MoDE beats MoE however many experts there are (Table 7)",
                 here="; ".join(f"{count} experts {points(gain)}" for count, gain in gains.items()),
-                verdict=judged.pop() if len(judged) == 1 else "not settled",
+                verdict=of_all([verdict(gain) for gain in gains.values()]),
             )
         )
         few, many = min(by_count), max(by_count)

@@ -108,8 +108,9 @@ def train_translator(
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
 
     def save(epoch: int, step: int) -> None:
-        if checkpoints and checkpoints.due():
-            more = {"identity": identity, "schedule": schedule.state_dict(), "finished": epoch > training.epochs}
+        finished = epoch > training.epochs
+        if checkpoints and checkpoints.due(finished):
+            more = {"identity": identity, "schedule": schedule.state_dict(), "finished": finished}
             checkpoints.save({**state_of(model, optimizer, history, epoch, step, sums, device), **more})
 
     for epoch in range(first_epoch, training.epochs + 1):

@@ -65,8 +65,9 @@ def table_5(
                 "seconds": time.monotonic() - start,
             }
             say(f"{what} on {data.name}, seed {seed}: {100 * probe.accuracy:.2f}%, {done[name]['seconds']:.0f} s\n")
-            if checkpoints and checkpoints.due():
-                checkpoints.save({"epoch": len(done), "step": 0, "networks": done})
+            finished = len(done) == len(seeds) * (len(strengths) + 1)
+            if checkpoints and checkpoints.due(finished):
+                checkpoints.save({"epoch": len(done), "step": 0, "networks": done, "finished": finished})
         if seed == seeds[0]:
             curves["single_accuracy" if used.experts == 1 else f"alpha_{alpha:g}_accuracy"] = done[name]["curve"]
         return Probe.model_validate(done[name]["probe"]), done[name]["validation"]

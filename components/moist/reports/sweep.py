@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from moist.errors import InputError
-from moist.mode.claims import Claim, Verdict, points, verdict
+from moist.mode.claims import Claim, Verdict, of_all, points, verdict
 from moist.mode.statistics import Paired, Summary
 from moist.presets import ROUTERS
 from moist.reports.paper import BEST_K, BEST_WIDTH, BEST_WIDTH_FEWER, DATASET
@@ -266,12 +266,12 @@ def _width_claims(comparison: SweepComparison, line: Sequence[Point]) -> list[Cl
     best = next((point for point in line if point.width == BEST_WIDTH), None)
     wider = [point for point in line if (point.width or 0) > BEST_WIDTH]
     if best is not None and wider:
-        more = max((_gap(point, best, len(wider)) for point in wider), key=lambda gap: gap.mean)
+        more = [_gap(point, best, len(wider)) for point in wider]
         found.append(
             Claim(
                 claim=f"Beyond width {BEST_WIDTH} accuracy no longer rises (Fig. 3b)",
-                here=f"{points(more)} points at the best of the {len(wider)} wider",
-                verdict=_none_above(more, comparison.margin),
+                here=f"{points(max(more, key=lambda gap: gap.mean))} points at the best of the {len(wider)} wider",
+                verdict=of_all([_none_above(gap, comparison.margin) for gap in more]),
             )
         )
     teacher = comparison.teacher
@@ -357,10 +357,14 @@ def _is_best(
     said: Callable[[Paired], str],
     name: Callable[[Point], str],
 ) -> Claim:
-    """Whether one point is above the best of the others; differences are paired by seed."""
-    rival = max(rest, key=lambda point: float(np.mean(values(point))))
-    gap = Paired.of(values(chosen), values(rival), len(rest))
-    return Claim(claim=claim, here=f"{said(gap)} against {name(rival)}, the best of the others", verdict=verdict(gap))
+    """Whether one point is above all others; differences are paired by seed, and the best of the others is named."""
+    gaps = [(Paired.of(values(chosen), values(rival), len(rest)), rival) for rival in rest]
+    gap, best = min(gaps, key=lambda found: found[0].mean)
+    return Claim(
+        claim=claim,
+        here=f"{said(gap)} against {name(best)}, the best of the others",
+        verdict=of_all([verdict(gap) for gap, _ in gaps]),
+    )
 
 
 def _gap(point: Point, other: Point, rivals: int = 1) -> Paired:

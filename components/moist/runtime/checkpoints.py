@@ -51,7 +51,7 @@ class StoredCheckpoints:
         self._run = run
         where = f"{(root or os.environ[CHECKPOINTS]).rstrip('/')}/{identity}"
         self._place: _Place = _Prefix(where) if is_uri(where) else _Folder(Path(where))
-        self._where, self._seconds, self._last = where, seconds, time.monotonic()
+        self._where, self._seconds, self._last, self._kept = where, seconds, time.monotonic(), False
 
     def load(self) -> dict[str, Any] | None:
         """The last state that is whole; a damaged one is passed over, with a line on stderr.
@@ -76,12 +76,17 @@ class StoredCheckpoints:
                 self._say(f"training anew: checkpoint {name[:8]} is of another run, which finished it")
                 return None
             self._say(f"going on from checkpoint {name[:8]}: {position}")
+            self._kept = True
             return state
         return None
 
-    def due(self) -> bool:
-        """Whether the interval has passed since the start or the last checkpoint."""
-        return time.monotonic() - self._last >= self._seconds
+    def due(self, finished: bool = False) -> bool:
+        """Whether the interval has passed since the start or the last checkpoint.
+
+        A finished training that was saved before is due in any case: what the task does next may take long, and another
+        run must see that it is finished.
+        """
+        return (finished and self._kept) or time.monotonic() - self._last >= self._seconds
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep a state. Training does not end because this fails; it says so on stderr."""
@@ -93,6 +98,7 @@ class StoredCheckpoints:
                 before = sorted(self._names())
                 number = int(before[-1][:8]) + 1 if before else 1
                 self._place.keep(file, f"{number:08d}-{sha256(file)}.pt")
+                self._kept = True
                 for name in before[: -(KEPT - 1)]:
                     self._place.remove(name)
         except (MoistError, OSError) as error:

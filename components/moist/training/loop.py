@@ -71,8 +71,8 @@ class Checkpoints(Protocol):
     def load(self) -> dict[str, Any] | None:
         """The last state saved, or None."""
 
-    def due(self) -> bool:
-        """Whether it is time to save again."""
+    def due(self, finished: bool = False) -> bool:
+        """Whether it is time to save again; once training is finished it is, if there is an earlier state."""
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep this state instead of the last one, atomically."""
@@ -126,15 +126,11 @@ def fit(
         history = restore(state, module, optimizer, images.device)
         first_epoch, first_step, sums = state["epoch"], state["step"], state["sums"]
 
-    saved = state is not None
-
     def save(epoch: int, step: int) -> None:
-        nonlocal saved
-        # At the end, too, if training took long enough to be saved at all: what a stage does next may take long.
-        if checkpoints and (checkpoints.due() or (saved and epoch > recipe.epochs)):
+        finished = epoch > recipe.epochs
+        if checkpoints and checkpoints.due(finished):
             now = state_of(module, optimizer, history, epoch, step, sums, images.device)
-            checkpoints.save({**now, "finished": epoch > recipe.epochs})
-            saved = True
+            checkpoints.save({**now, "finished": finished})
 
     for epoch in range(first_epoch, recipe.epochs + 1):
         module.train()

@@ -138,6 +138,13 @@ def test_more_experts_are_compared_with_fewer() -> None:
     assert [choice.architecture.experts for choice in found.lines[0].dense] == [2, 8]
 
 
+def test_one_number_of_experts_refutes_what_is_said_of_all() -> None:
+    claim = "MoDE beats MoE however many experts there are (Table 7)"
+    for eight, expected in ((UP, "holds"), (DOWN, "does not hold")):
+        found = compare_results([table("t", variant("dense", UP), variant("dense", eight, experts=8))], [0.01])
+        assert verdicts(found)[claim] == expected
+
+
 def test_strength_and_narrow_vision_are_judged() -> None:
     test = [[0.90, 0.92, 0.60], [0.91, 0.93, 0.62], [0.92, 0.941, 0.61]]
     found = compare_results([table("t", variant("dense", test, (0.0, 0.01, 100.0), vision=(0.8, 0.6, 0.5)))], [0.01])

@@ -131,7 +131,7 @@ class Kept:
     def load(self) -> dict[str, Any] | None:
         return self.state
 
-    def due(self) -> bool:
+    def due(self, finished: bool = False) -> bool:
         return True
 
     def save(self, state: dict[str, Any]) -> None:
@@ -158,6 +158,22 @@ def test_a_run_that_goes_on_ends_with_the_bits_of_an_undisturbed_one(stop_at: in
     found = train_translator(second, pairs, TRAINING, checkpoints=kept)
     assert found.series == wanted.series
     assert all(torch.equal(a, b) for a, b in zip(second.parameters(), undisturbed.parameters(), strict=True))
+
+
+class KeptOnce(Kept):
+    """Only the first is due, and that of finished training."""
+
+    def due(self, finished: bool = False) -> bool:
+        return finished or not self.count
+
+
+def test_that_training_is_finished_is_kept() -> None:
+    """Else another run, which is to train anew, would go on from the last state before."""
+    _, pairs, model = learned(sentences(60))
+    kept = KeptOnce()
+    train_translator(model, pairs, TRAINING, checkpoints=kept)
+    assert kept.state is not None
+    assert (kept.state["finished"], kept.state["epoch"]) == (True, TRAINING.epochs + 1)
 
 
 def test_a_checkpoint_of_other_sentences_is_passed_over() -> None:

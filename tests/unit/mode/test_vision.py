@@ -61,7 +61,7 @@ class Kept:
     def load(self) -> dict[str, Any] | None:
         return torch.load(io.BytesIO(self.file), weights_only=True) if self.file else None
 
-    def due(self) -> bool:
+    def due(self, finished: bool = False) -> bool:
         return True
 
     def save(self, state: dict[str, Any]) -> None:
@@ -81,10 +81,12 @@ def test_table_5_goes_on_with_the_network_that_it_was_at() -> None:
     how = (stripes(), quick, [0.1, 1.0], [0, 1], CPU)
     with pytest.raises(KeyboardInterrupt):
         table_5(*how, say, kept)
+    assert not (kept.load() or {})["finished"]
     rest: list[str] = []
     resumed, model = table_5(*how, rest.append, kept)
     whole, expected = table_5(*how, lambda _: None)
     assert len(rest) == 4, "of eight networks four were known"
+    assert (kept.load() or {})["finished"], "another run trains anew"
     assert resumed.model_copy(update={"seconds": whole.seconds}) == whole
     for name, value in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], value)

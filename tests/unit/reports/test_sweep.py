@@ -103,6 +103,27 @@ def test_claims_are_judged_by_the_paired_difference(planted: dict[str, float], s
     assert verdict_of(compared(**planted), start) == expected
 
 
+def test_every_rival_has_to_be_excluded_not_only_the_best_one() -> None:
+    """One of a lower mean may be the best with another seed."""
+
+    def scattered(key: str, away: float) -> SweepComparison:
+        def changed(seed: int, result: Results) -> Results:
+            rows = [
+                row.model_copy(update={"accuracy": row.accuracy + away * (seed - 1)}) if row.key == key else row
+                for row in result.rows
+            ]
+            return result.model_copy(update={"rows": rows})
+
+        planted = {**PLANTED, "by_width_1": 0.86, "by_width_2": 0.84}
+        sweep = [changed(seed, result) for seed, result in enumerate(example_sweep(planted))]
+        return compare_results(sweep, MARGIN)
+
+    assert verdict_of(scattered("by_k_0", 0.0), "3 students are the most accurate") == "holds"
+    assert verdict_of(scattered("by_k_0", 0.05), "3 students are the most accurate") == "not settled"
+    assert verdict_of(scattered("by_width_2", 0.0), "Beyond width 1024") == "holds"
+    assert verdict_of(scattered("by_width_2", 0.05), "Beyond width 1024") == "not settled"
+
+
 def test_an_effect_is_none_if_it_is_surely_below_the_margin() -> None:
     results = example_sweep()
     assert verdict_of(compare_results(results, 0.02), "Beyond width 1024") == "holds"
