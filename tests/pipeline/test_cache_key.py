@@ -4,7 +4,7 @@ from pathlib import Path
 
 import moist
 import pytest
-from moist.runtime import provenance
+from moist.runtime import provenance, task_cache
 from moist.runtime.local_runner import LocalRun, run_pipeline
 from moist.runtime.local_store import store
 from moist.runtime.store import Store
@@ -50,6 +50,15 @@ def test_what_is_measured_is_not_reused_on_other_hardware(tmp_path: Path, monkey
             run_pipeline(run, small_pipeline(), {})
             reused.append([name for name in ("numbers", "scale", "total") if any(f"{name}: unch" in x for x in said)])
     assert reused == [[], ["numbers", "scale", "total"], ["numbers", "scale"]]
+
+
+def test_another_gpu_is_other_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_cache, "GPUS", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert task_cache.hardware()["gpus"] == ""
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA H100\nIRQ:   \t\t 50\n")
+    assert task_cache.hardware()["gpus"] == "NVIDIA H100"
 
 
 def test_code_that_is_edited_meanwhile_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,8 +165,8 @@ def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:
     made, arguments = _made(pipeline, options)
     refuse_downloads(made, arguments, network=True)
-    submit.warn_of_many_tasks(made, arguments)
     check_yaml(options.output)
+    submit.warn_of_many_tasks(made, arguments)
     compiler.Compiler().compile(made, str(options.output), pipeline_parameters=arguments)
     say(f"Wrote {options.output}: preset {options.preset}.")
 

@@ -16,7 +16,7 @@ from moist.runtime.lineage import artifacts_under, trace
 from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
 from moist.runtime.location import Location
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
-from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
+from moist.runtime.rerun import arguments_changed, changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
 from moist.runtime.runs import RUNS_URI, RunRecord, fetch, find_artifact, list_runs, read_run, same_name
 from moist.runtime.store import Store, store_is_configured
 from moist.runtime.terminal import columns, say, show, shown
@@ -105,20 +105,22 @@ def lineage_command(make_pipeline: PipelineFactory, options: argparse.Namespace)
 def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
     """`rerun`: one task again on this machine, with `--downstream` all that depend on it, as a run of its own."""
     with kept_store(options.home) as (store, environment):
-        earlier = read_run(store, options.source)
+        name = make_pipeline().pipeline_spec.pipeline_info.name
+        earlier = read_run(store, options.source, name)
         pipeline = make_pipeline(routers_of(earlier))
-        name = pipeline.pipeline_spec.pipeline_info.name
         if earlier.pipeline != name:
             raise InputError(
                 f"Run {earlier.id} is of the pipeline {earlier.pipeline!r}, but only runs of {name!r} can be rerun in "
                 "part; run it again as a whole, its unchanged tasks are taken from the cache."
             )
         task = task_named(pipeline, options.stage)
-        changes = changes_of(earlier, task, changed_settings(pipeline, task, options.set))
+        before = earlier.changed.get(task, {})
+        settings = changed_settings(pipeline, task, options.set, earlier.arguments, before)
+        changes = {**earlier.changed, task: {**before, **settings}}
         again = rerun_of(pipeline, tasks_to_rerun(pipeline, task, options.downstream), changes, earlier.artifacts)
         defaults = defaults_of(again.pipeline)
         arguments = {name: earlier.arguments.get(name, default) for name, default in defaults.items()}
-        check_arguments(again.pipeline, {**earlier.arguments, **arguments})
+        check_arguments(again.pipeline, {**earlier.arguments, **arguments_changed(pipeline, changes), **arguments})
         check_imports(store, again)
         run_id = new_run_id(name)
         folder = options.home.resolve() / "runs" / run_id
@@ -135,11 +137,6 @@ def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -
         say(f"Run {run_id}: {', '.join(again.tasks)} again, from {earlier.id}")
         run_pipeline(run, again.pipeline, arguments)
         show_results(run, folder)
-
-
-def changes_of(earlier: RunRecord, task: str, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What was changed in the earlier run stays changed, and over it the new settings of one task."""
-    return {**earlier.changed, task: {**earlier.changed.get(task, {}), **settings}}
 
 
 def _reused(earlier: RunRecord, affected: list[str]) -> dict[str, dict[str, Any]]:

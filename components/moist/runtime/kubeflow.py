@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, get_args, get_origin
@@ -91,9 +92,12 @@ class Images:
 
     def of(self, kind: str) -> str:
         """The full reference of the slim or the training image."""
-        given = {"slim": self.slim, "train": self.train}[kind]
         prefix = f"{self.repository.rstrip('/')}/" if self.repository else ""
-        return given or f"{prefix}{IMAGES[kind]}:{self.tag}"
+        return self.given(kind) or f"{prefix}{IMAGES[kind]}:{self.tag}"
+
+    def given(self, kind: str) -> str:
+        """The one that is given in full, or nothing."""
+        return {"slim": self.slim, "train": self.train}[kind]
 
     def use_in(self, pipeline: Any) -> Any:
         """Point every task of a pipeline at these images."""
@@ -102,3 +106,11 @@ class Images:
                 if executor["container"]["image"] == name:
                     executor["container"]["image"] = self.of(kind)
         return pipeline
+
+
+def moved_image(image: str, repository: str | None, tag: str | None) -> str:
+    """An image in another repository, with another tag instead of its tag or digest, or both."""
+    path, slash, last = image.rpartition("/")
+    name, mark, version = re.fullmatch("([^:@]*)([:@]?)(.*)", last).groups()  # type: ignore[union-attr]
+    prefix = f"{repository.rstrip('/')}/" if repository else path + slash
+    return f"{prefix}{name}:{tag}" if tag else f"{prefix}{name}{mark}{version}"

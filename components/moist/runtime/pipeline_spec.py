@@ -93,8 +93,26 @@ def _planned_stages(pipeline: Any, arguments: Mapping[str, Any]) -> Iterator[tup
             yield stage, task
 
 
+DECIDED_BY = {
+    "k": "comp-cluster-logits",
+    "validation_fraction": "comp-prepare-data",
+    "router_answers": "comp-train-jointly",
+}
+"""Settings that another stage's need, and the task that has them."""
+
+
+def _as_run(planned: Sequence[Planned], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, but for what the tasks themselves say otherwise: in a rerun a changed setting is theirs alone."""
+    own = {task.component: task.values for task in planned}
+    decided = {name: own[component] for name, component in DECIDED_BY.items() if component in own}
+    return {**arguments, **{name: values[name] for name, values in decided.items() if name in values}}
+
+
 def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -> None:
-    """What no stage sees before the teacher is trained: settings of one that need a setting of another."""
+    """What no stage sees before the teacher is trained: settings of one that need a setting of another.
+
+    Of a rerun on a cluster, an argument that none of its tasks takes may be unknown.
+    """
     name, value, router_answers = stage.name, task.values.get, bool(arguments.get("router_answers"))
     if name == "train_jointly" and value("second_share") and arguments.get("validation_fraction") == 0:
         raise InputError(
@@ -110,7 +128,7 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
     known, k = KINDS.get(str(arguments.get("dataset"))), value("k")
     if name == "cluster_logits" and known and isinstance(k, int | float) and k > known.classes:
         raise InputError(f"Setting k={k:g} is not allowed: {arguments['dataset']} has {known.classes} classes.")
-    if name == "train_jointly" and value("second_mirrored") and arguments.get("k") != 1:
+    if name == "train_jointly" and value("second_mirrored") and arguments.get("k", 1) != 1:
         raise InputError(
             "Setting second_mirrored=true is not allowed: it is for a single student: give --k 1, or "
             "--second-mirrored false."
@@ -180,10 +198,12 @@ def check_arguments(pipeline: Any, arguments: dict[str, Any]) -> None:
             raise InputError(f"{name} must be {what}, not {json.dumps(arguments[name])}.")
     check_resources(arguments)
     problems: dict[str, None] = {}
-    for stage, task in _planned_stages(pipeline, arguments):
+    planned = list(_planned_stages(pipeline, arguments))
+    as_run = _as_run([task for _, task in planned], arguments)
+    for stage, task in planned:
         try:
             parse_settings(stage.settings, settings_values(task.values))
-            _check_together(stage, task, arguments)
+            _check_together(stage, task, as_run)
         except InputError as error:
             problems[str(error)] = None
     if problems:

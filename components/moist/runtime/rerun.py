@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from moist.errors import DamagedArtifactError, InputError
 from moist.runtime.artifacts import MANIFEST, InputRecord, Manifest
 from moist.runtime.location import refuse_credentials
+from moist.runtime.loops import planned_tasks
 from moist.runtime.pipeline_spec import producers_of, stages_of
 from moist.runtime.runs import Artifacts, same_name
 from moist.runtime.stage import parse_settings
 from moist.runtime.store import Store
+from moist.runtime.task import settings_values
 
 IMPORTED = "artifact"
 """What kfp calls an importer's output."""
@@ -63,13 +65,18 @@ def tasks_to_rerun(pipeline: Any, task: str, downstream: bool) -> list[str]:
     return chosen
 
 
-def changed_settings(pipeline: Any, task: str, assignments: list[str]) -> dict[str, Any]:
+def changed_settings(
+    pipeline: Any, task: str, assignments: list[str], arguments: Mapping[str, Any], changed: Mapping[str, Any]
+) -> dict[str, Any]:
     """The values of `name=value` assignments for a task's settings.
+
+    The task's other settings are what `arguments` of the pipeline make them, and what was `changed` of them before.
 
     Raises:
         InputError: for an assignment that is none, or a setting or value that the stage does not allow.
     """
     stage = stages_of(pipeline)[task]
+    before = next(planned.values for planned in planned_tasks(pipeline, arguments) if planned.name == task)
     texts = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -77,8 +84,20 @@ def changed_settings(pipeline: Any, task: str, assignments: list[str]) -> dict[s
             raise InputError(f"--set {assignment!r} must look like name=value, for example --set batch_size=100.")
         refuse_credentials(text)  # before they are on record
         texts[name.strip().replace("-", "_")] = text.strip()
-    checked = parse_settings(stage.settings, texts)
+    checked = parse_settings(stage.settings, {**settings_values(before), **changed, **texts})
     return {name: getattr(checked, name) for name in texts}
+
+
+def arguments_changed(pipeline: Any, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A pipeline's arguments that settings of its tasks come from, with the values to which these were changed."""
+    tasks = pipeline.pipeline_spec.root.dag.tasks
+    found = {}
+    for task, settings in changes.items():
+        given = tasks[task].inputs.parameters
+        for name, value in settings.items():
+            if name in given and given[name].component_input_parameter:
+                found[given[name].component_input_parameter] = value
+    return found
 
 
 def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Mapping[str, Any]], earlier: Artifacts) -> Rerun:

@@ -75,8 +75,8 @@ def _listed(store: Store, run: str) -> RunRecord:
         return RunRecord(id=run, pipeline="", arguments={}, state="unreadable")
 
 
-def read_run(store: Store, run: str) -> RunRecord:
-    """The record of a run, or of the newest one for `latest`.
+def read_run(store: Store, run: str, pipeline: str | None = None) -> RunRecord:
+    """The record of a run, or for `latest` of the newest one, of this pipeline if one is named.
 
     Raises:
         InputError: if there is no such run.
@@ -85,8 +85,9 @@ def read_run(store: Store, run: str) -> RunRecord:
     if run != LATEST and "/" not in run and RECORD in store.list(f"{RUNS_URI}/{run}"):
         return _read(store, run)
     known = list_runs(store)
-    if run == LATEST and known:
-        return known[0]
+    newest = next((record for record in known if pipeline in (None, record.pipeline)), None)
+    if run == LATEST and newest is not None:
+        return newest
     some = ", ".join(record.id for record in known[:5])
     hint = f"the newest are {some}" if some else "there is none yet, see `pipeline.py run`"
     raise InputError(f"There is no run {run!r} in the store at {store.endpoint}; {hint}.")

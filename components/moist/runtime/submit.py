@@ -21,6 +21,7 @@ from moist.reports.table import text_table
 from moist.runtime.artifacts import InputRecord
 from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, waits
 from moist.runtime.flags import images_of
+from moist.runtime.kubeflow import moved_image
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.loops import planned_tasks
@@ -123,7 +124,8 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     pipeline = _with_images(pipeline, options)
     task = task_named(pipeline, options.stage)
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
-    changes = {task: changed_settings(pipeline, task, options.set)}
+    given = {**defaults_of(pipeline), **((config.parameters if config else None) or {})}
+    changes = {task: changed_settings(pipeline, task, options.set, given, {})}
     tasks = tasks_to_rerun(pipeline, task, options.downstream)
     artifacts = artifacts_under(store, root)
     if not artifacts:
@@ -132,7 +134,6 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
             "(--root). Rerun from the run that made them, or submit it again with --no-cache."
         )
     again = rerun_of(pipeline, tasks, changes, artifacts)
-    given = (config.parameters if config else None) or {}
     arguments = {name: given.get(name, default) for name, default in defaults_of(again.pipeline).items()}
     check_arguments(again.pipeline, {**given, **arguments})
     check_imports(store, again)
@@ -186,13 +187,13 @@ def pipeline_of(cluster: Cluster, run: Any) -> Any:
 
 
 def _with_images(pipeline: Any, options: argparse.Namespace) -> Any:
-    """The same pipeline with the tasks on the images that the command line names; the others stay on theirs."""
+    """The same pipeline with the tasks on the images that the command line names; what it leaves out stays as it is."""
     spec, images = MessageToDict(pipeline.pipeline_spec), images_of(options)
     for name, stage in stages_of(pipeline).items():
-        if options.repository or options.tag or getattr(options, f"{stage.image}_image"):
-            component = spec["components"][spec["root"]["dag"]["tasks"][name]["componentRef"]["name"]]
-            container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
-            container["image"] = images.of(stage.image)
+        component = spec["components"][spec["root"]["dag"]["tasks"][name]["componentRef"]["name"]]
+        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        moved = moved_image(container["image"], options.repository, options.tag)
+        container["image"] = images.given(stage.image) or moved
     return _loaded(spec, MessageToDict(pipeline.platform_spec))
 
 

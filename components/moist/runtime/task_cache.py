@@ -15,11 +15,17 @@ from moist.runtime.task import settings_values
 SOURCES = ("source", "target")
 """What the names of settings end in that may be paths of this machine."""
 
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Where the driver describes them, so that torch need not be imported to ask."""
+
 
 def hardware() -> dict[str, str]:
     """What of this machine a task that runs alone is measured on."""
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
-    return {"machine": provenance.machine(), "threads": threads, "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+    described = [path.read_text("utf-8") for path in sorted(GPUS.glob("*/information"))]
+    models = [line.partition(":")[2].strip() for text in described for line in text.splitlines() if "Model:" in line]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return {"machine": provenance.machine(), "threads": threads, "gpus": f"{', '.join(models)} {visible}".strip()}
 
 
 def named_sources(executor_input: dict[str, Any]) -> list[str]:
