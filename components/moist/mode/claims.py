@@ -4,17 +4,11 @@ from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from moist.frozen import Frozen
 from moist.mode.statistics import Paired, Summary
 
 Verdict = Literal["holds", "does not hold", "not settled"]
-
-
-class Frozen(BaseModel):
-    """Base of what a comparison is made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Claim(Frozen):

@@ -7,7 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from moist.errors import InputError
-from moist.mode.claims import Claim, Frozen, Verdict, of_all, over_tables, points, verdict
+from moist.frozen import Frozen
+from moist.mode.claims import Claim, Verdict, of_all, over_tables, points, verdict
 from moist.mode.image_comparison import ImageLine, image_claims, image_lines
 from moist.mode.paper import TABLE_3
 from moist.mode.probing import Probe

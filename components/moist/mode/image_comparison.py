@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from moist.errors import InputError
-from moist.mode.claims import Claim, Frozen, over_tables, points, verdict
+from moist.frozen import Frozen
+from moist.mode.claims import Claim, over_tables, points, verdict
 from moist.mode.paper import TABLE_5
 from moist.mode.results import ImageResults, best_alpha
 from moist.mode.statistics import Paired, Summary

@@ -3,20 +3,19 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from moist.errors import DamagedArtifactError
+from moist.frozen import Frozen
 from moist.mode.vision import ImageMixture, VisionTraining, build_image_mixture
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
-class ImageModel(BaseModel):
+class ImageModel(Frozen):
     """What `model.json` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["moist-image-mixture-1"] = "moist-image-mixture-1"
     training: VisionTraining

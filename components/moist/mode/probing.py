@@ -4,19 +4,18 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from moist.errors import InputError
+from moist.frozen import Frozen
 
 
-class Probe(BaseModel):
+class Probe(Frozen):
     """Expert probing of one mixture on N labelled inputs. All counts add up, and are checked to.
 
     dominating expert: the one with the largest weight (the first, if tied); its domain: the inputs that it dominates.
     masked: the answer when the dominating expert gets weight 1 and the others 0.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: int = Field(gt=0)
     correct: int = Field(description="by the mixture itself")

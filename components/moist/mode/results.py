@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from moist.errors import DamagedArtifactError, InputError
+from moist.frozen import Frozen
 from moist.mode.probing import Probe
 
 FILE = "results.json"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Architecture(_Frozen):
+class Architecture(Frozen):
     """Which mixture: one expert alone, or several under a gate."""
 
     gate: Literal["single", "dense", "sparse"]
@@ -33,7 +30,7 @@ class Architecture(_Frozen):
         return f"{self.gate}, {many} experts"
 
 
-class NarrowVision(_Frozen):
+class NarrowVision(Frozen):
     """Fig 1 for one alpha."""
 
     share: list[list[float | None]] = Field(
@@ -46,7 +43,7 @@ class NarrowVision(_Frozen):
     epochs: list[int]
 
 
-class VariantResults(_Frozen):
+class VariantResults(Frozen):
     """One architecture on one table: S seeds x V alphas."""
 
     architecture: Architecture
@@ -61,7 +58,7 @@ class VariantResults(_Frozen):
     seconds: float = Field(description="of training, all seeds and alphas together")
 
 
-class TableResults(_Frozen):
+class TableResults(Frozen):
     """Everything measured on one table."""
 
     table: str
@@ -72,7 +69,7 @@ class TableResults(_Frozen):
     variants: list[VariantResults]
 
 
-class ImageResults(_Frozen):
+class ImageResults(Frozen):
     """Everything measured on one image data set (Table 5): S seeds, V alphas, the first 0; accuracies 0-1."""
 
     images: str
@@ -115,10 +112,10 @@ def best_alpha(alphas: Sequence[float], validation: Sequence[Sequence[float | No
     return max(choices, key=lambda alpha: sum(row[list(alphas).index(alpha)] or 0.0 for row in validation))
 
 
-ResultsT = TypeVar("ResultsT", bound=BaseModel)
+ResultsT = TypeVar("ResultsT", bound=Frozen)
 
 
-def write_results(results: BaseModel, folder: Path) -> None:
+def write_results(results: Frozen, folder: Path) -> None:
     """Write `results.json` into a folder, which is made if needed."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).write_text(results.model_dump_json() + "\n", "utf-8")

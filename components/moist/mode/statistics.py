@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from scipy import stats
 
 from moist.errors import InputError
+from moist.frozen import Frozen
 
 
-class Summary(BaseModel):
+class Summary(Frozen):
     """One figure over n runs; accuracies are 0-1."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     values: list[float] = Field(min_length=1, description="one a run, in the order of the seeds")
     mean: float
@@ -27,14 +26,12 @@ class Summary(BaseModel):
         return cls(values=v, mean=float(np.mean(v)), std=float(np.std(v, ddof=1)) if len(v) > 1 else None)
 
 
-class Paired(BaseModel):
+class Paired(Frozen):
     """The mean difference of two figures over n runs that share everything else, with its 95% interval.
 
     Student's t over the differences. The runs' random splits of one table overlap, so they are not independent and the
     interval is somewhat too narrow for a claim about new data; it is the right one for these splits.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: int
     mean: float

@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moist.frozen import Frozen
 from moist.mode.distillation import Space
 from moist.mode.gates import DenseGate, SparseGate, check_top_k, heaviest
 from moist.mode.mixture import MixtureOfExperts
 
 
-class TableModel(BaseModel):
+class TableModel(Frozen):
     """A mixture for tables: experts of features-hidden-classes under a gate on the same features."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gate: Literal["single", "dense", "sparse"] = Field(
         default="dense", description="single: one expert, which is the baseline"

@@ -5,11 +5,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moist.errors import DivergedError, InputError
+from moist.frozen import Frozen
 from moist.mode.distillation import Space, distillation_per_input, distilled_loss, in_space
 from moist.mode.gates import load_balance_loss
 from moist.mode.mixture import MixtureOfExperts
@@ -17,10 +18,8 @@ from moist.mode.table_mixtures import BatchedMixtures, BatchedOutput, TableModel
 from moist.mode.tables import Table, fit_scaling, split_rows
 
 
-class TableTraining(BaseModel):
+class TableTraining(Frozen):
     """How a table mixture is trained; the paper leaves all of this open."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=60, ge=1, description="passes over the training rows")
     batch_size: int = Field(default=64, ge=1, description="rows a step")

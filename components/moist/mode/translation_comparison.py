@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from moist.errors import InputError
-from moist.mode.claims import Claim, Frozen, verdict
+from moist.frozen import Frozen
+from moist.mode.claims import Claim, verdict
 from moist.mode.statistics import Paired, Summary
 from moist.mode.translation_results import TranslationResults
 

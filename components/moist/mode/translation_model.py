@@ -4,20 +4,19 @@ import math
 from typing import Literal, NamedTuple, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moist.errors import InputError
+from moist.frozen import Frozen
 from moist.mode.gates import DenseGate, SparseGate, check_top_k
 from moist.mode.mixture import MixtureOfExperts, MixtureOutput
 from moist.mode.translation_corpus import BEGIN, END, PAD, UNKNOWN
 
 
-class TranslatorSpec(BaseModel):
+class TranslatorSpec(Frozen):
     """Which network: pre-norm, ReLU, sinusoids for positions, the target embedding tied to the output."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gate: Literal["single", "dense", "sparse"] = "single"
     experts: int = Field(default=1, ge=1, le=1024)

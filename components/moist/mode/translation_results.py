@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from moist.frozen import Frozen
 from moist.mode.model_names import Gate
 
 
-class TranslationResults(BaseModel):
+class TranslationResults(Frozen):
     """One translator on one corpus."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     corpus: str = Field(description="the training files: `train.en - train.de`")
     gate: Gate

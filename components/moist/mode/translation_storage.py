@@ -3,20 +3,19 @@
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from moist.errors import DamagedArtifactError, MoistError
+from moist.frozen import Frozen
 from moist.mode.translation_corpus import Tokenizer
 from moist.mode.translation_model import Translator, TranslatorSpec
 
 WEIGHTS, DESCRIPTION, TOKENIZER = "model.safetensors", "model.json", "tokenizer.model"
 
 
-class _Description(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Description(Frozen):
     spec: TranslatorSpec
     vocabulary: int = Field(ge=1)
     scored: int = Field(ge=1, le=2**24, description="how many of the pieces get a logit")

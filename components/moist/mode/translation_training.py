@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from moist.errors import DivergedError
+from moist.frozen import Frozen
 from moist.mode.distillation import distilled_loss
 from moist.mode.gates import load_balance_loss
 from moist.mode.mixture import MixtureOutput
@@ -29,10 +30,8 @@ BETAS = (0.9, 0.98)
 """AdamW's, as in Vaswani et al. 2017, section 5.3."""
 
 
-class TranslationTraining(BaseModel):
+class TranslationTraining(Frozen):
     """How a translator learns; the paper says alpha 1, and leaves the rest to fairseq."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     alpha: float = Field(default=1.0, ge=0)
     epochs: int = Field(default=8, ge=1)

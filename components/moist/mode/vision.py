@@ -3,26 +3,26 @@
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moist.data.dataset import ImageDataset, Split
 from moist.errors import DivergedError, InputError
+from moist.frozen import Frozen
 from moist.mode.distillation import Space, distilled_loss, in_space
 from moist.mode.gates import DenseGate
 from moist.mode.mixture import MixtureOfExperts, MixtureOutput
 from moist.mode.probing import Probe, probe_experts
+from moist.models.student import two_convolutions
 from moist.models.teacher import resnet18
 from moist.training.images import Images
 from moist.training.loop import Batch, History, Outcome, Recipe, fit
 from moist.training.precision import autocast, channels_last, placed
 
 
-class VisionTraining(BaseModel):
+class VisionTraining(Frozen):
     """The network of Table 5 and its training; the paper gives 2 experts and 128, and leaves the rest open."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: Literal["cnn", "resnet18"] = Field(
         default="cnn", description="what an expert looks at images with: the two-layer CNN, or CIFAR's ResNet-18"
@@ -59,19 +59,8 @@ class ImageMixture(nn.Module):
 
 
 def two_layer_cnn(channels: int, maps: tuple[int, int]) -> nn.Sequential:
-    """conv 3x3, pool, ReLU, conv 3x3, pool, ReLU, flatten: (n, channels, H, W) to (n, maps[1] * (H//4) * (W//4)).
-
-    The largest of the ReLUs is the ReLU of the largest, so pooling comes first: a quarter of the work for ReLU.
-    """
-    return nn.Sequential(
-        nn.Conv2d(channels, maps[0], 3, padding=1),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(maps[0], maps[1], 3, padding=1),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-    )
+    """Two convolutions, flattened: (n, channels, H, W) to (n, maps[1] * (H//4) * (W//4))."""
+    return nn.Sequential(*two_convolutions(channels, maps), nn.Flatten())
 
 
 def build_image_mixture(settings: VisionTraining, shape: tuple[int, int, int], classes: int) -> ImageMixture:

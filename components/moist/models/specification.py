@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
 from moist.errors import InputError
+from moist.frozen import Frozen
 from moist.models.mixture import Mixture, check_clusters
 from moist.models.routers import ClassRouter, CnnRouter, HeadRouter, LinearRouter, TransformerRouter
 from moist.models.student import CHANNELS, Student, feature_shape, split
@@ -45,14 +46,12 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-class NetworkSpec(BaseModel):
+class NetworkSpec(Frozen):
     """One network. An option left out (None) has the architecture's own default.
 
     Raises:
         InputError: the architecture is unknown, does not take an option that is given, or would be too large.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str = Field(max_length=40, description="one of ARCHITECTURES")
     shape: tuple[Side, Side, Channels] = Field(
@@ -106,7 +105,7 @@ def router_spec(
     return NetworkSpec(architecture=f"{name}_router", shape=shape, outputs=students, **options)
 
 
-class MixtureSpec(BaseModel):
+class MixtureSpec(Frozen):
     """A mixture: its router (None: the label chooses), its students, all alike, and the classes of each.
 
     With `shared_layers`, all students share their first convolutions, and the router takes what comes out of them.
@@ -114,8 +113,6 @@ class MixtureSpec(BaseModel):
     Raises:
         InputError: the parts do not fit each other, or the clusters are not a partition of the classes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     router: NetworkSpec | None
     student: NetworkSpec

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from moist.errors import DamagedArtifactError, InputError
+from moist.frozen import Frozen
 from moist.models.specification import MixtureSpec, NetworkSpec, Role, skeleton
 
 WEIGHTS = "model.safetensors"
@@ -22,9 +23,7 @@ MAX_JSON_BYTES = 2**24
 """Every step that led to a model is kept with it, each with its values of every epoch: some 100 bytes an epoch."""
 
 
-class _Description(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Description(Frozen):
     format: Literal[1] = 1
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="digest of the weights")
     extra: dict[str, JsonValue] = Field(default={}, description="what the writer adds: epochs, accuracy, ...")

@@ -22,14 +22,7 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         height, image_width, image_channels = shape
-        self.features = nn.Sequential(
-            nn.Conv2d(image_channels, channels[0], kernel_size=3, padding=1),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-            nn.Conv2d(channels[0], channels[1], kernel_size=3, padding=1),
-            nn.MaxPool2d(2),
-            nn.ReLU(),
-        )
+        self.features = two_convolutions(image_channels, channels)
         flat = channels[1] * (height // 4) * (image_width // 4)
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(flat, width), nn.ReLU(), nn.Linear(width, classes))
 
@@ -60,3 +53,18 @@ def feature_shape(shape: tuple[int, int, int], channels: tuple[int, int], shared
     """Height, width and channels of what comes out of a student's first `shared_layers` convolutions, 0-2."""
     height, width, image_channels = shape
     return height >> shared_layers, width >> shared_layers, (image_channels, *channels)[shared_layers]
+
+
+def two_convolutions(channels: int, maps: tuple[int, int]) -> nn.Sequential:
+    """conv 3x3, pool, ReLU, twice: (B, channels, H, W) to (B, maps[1], H // 4, W // 4).
+
+    The largest of the ReLUs is the ReLU of the largest, so pooling comes first: a quarter of the work for ReLU.
+    """
+    return nn.Sequential(
+        nn.Conv2d(channels, maps[0], kernel_size=3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(maps[0], maps[1], kernel_size=3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+    )

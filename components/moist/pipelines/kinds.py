@@ -3,19 +3,13 @@
 import argparse
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from moist.pipelines import mode, sweep
 from moist.presets import PRESETS, ROUTERS, chosen_routers, preset_arguments
-from moist.runtime import history
 from moist.runtime.kubeflow import Images
-from moist.runtime.local_runner import LocalRun
+from moist.runtime.outcome import TABLE, Outcome, ending_with
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
-from moist.runtime.runs import find_artifact
-from moist.runtime.store import Store
-from moist.runtime.submit import TABLE, Artifacts, Outcome
-from moist.runtime.terminal import show, shown
 
 Arguments = dict[str, Any]
 Given = Mapping[str, Any]
@@ -34,9 +28,7 @@ class Pipeline:
     subject: Callable[[Arguments], str]
     """What a run is about, in a few words."""
     outcome: Outcome
-    """What to show of a run on a cluster."""
-    show: Callable[[LocalRun, Path], None]
-    """Print what came of a run here, and keep it in the run's folder."""
+    """What to show of a run."""
     facts: Callable[[Given], Arguments] = lambda given: {}
     """What else belongs into a run's record."""
     flags: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -65,7 +57,6 @@ def pipelines(make_moist: Callable[..., Any]) -> dict[str, Pipeline]:
         preset_arguments=lambda preset, given: preset_arguments(preset, given.get("dataset", "digits")),
         subject=lambda arguments: f"data set {arguments['dataset']}",
         outcome=TABLE,
-        show=history.show_results,
         facts=lambda given: {"routers": routers_of(given)},
         flags={
             "--router": {"choices": ROUTERS, "help": "train a mixture with this router instead of the preset's routers"}
@@ -79,25 +70,6 @@ def routers_of(given: Given) -> tuple[str, ...]:
     return chosen_routers(given.get("preset", "quick"), given.get("router"), given.get("shared_layers"))
 
 
-def ending_with(task: str) -> dict[str, Any]:
-    """Outcome of a pipeline whose result are the outputs metrics, text and report of one task."""
-
-    def text(store: Store, artifacts: Artifacts) -> str:
-        _, _, found = find_artifact(artifacts, f"{task}/text")
-        return store.get_bytes(found.uri).decode()
-
-    def show_here(run: LocalRun, folder: Path) -> None:
-        outputs = run.tasks[task]["output"]["artifacts"]
-        uris = {name: output["artifacts"][0]["uri"] for name, output in outputs.items()}
-        kept = {"report": folder / "report.html", "text": folder / "tables.md"}
-        for name, path in kept.items():
-            run.store.download(uris[name], path)
-        run.store.download(f"{uris['metrics']}/results.json", folder / "results.json")
-        show(f"\n{kept['text'].read_text('utf-8')}\nReport: {shown(kept['report'])}")
-
-    return {"outcome": Outcome(task, text), "show": show_here}
-
-
 OTHERS = {
     "mode": Pipeline(
         description="MoDE as a Kubeflow pipeline.",
@@ -105,7 +77,7 @@ OTHERS = {
         presets=mode.PRESETS,
         preset_arguments=lambda preset, given: mode.preset_arguments(preset),
         subject=lambda arguments: f"tables {', '.join(map(str, arguments['tables']))}",
-        **ending_with("compare"),
+        outcome=ending_with("compare"),
     ),
     "sweep": Pipeline(
         description="The MoIST paper’s sweeps as a Kubeflow pipeline.",
@@ -113,6 +85,6 @@ OTHERS = {
         presets=sweep.PRESETS,
         preset_arguments=lambda preset, given: sweep.preset_arguments(preset, given.get("dataset", "digits")),
         subject=lambda arguments: f"data set {arguments['dataset']}, seeds {', '.join(map(str, arguments['seeds']))}",
-        **ending_with("compare-sweep"),
+        outcome=ending_with("compare-sweep"),
     ),
 }

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from moist.frozen import Frozen
 from moist.reports.documents import document
 from moist.reports.labels import printable
 
@@ -12,11 +13,7 @@ ROW, DOT_RADIUS, MARGIN = 44, 6, 14
 """The graph's row height, and the size of its dots and margin, in CSS pixels."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Given(_Frozen):
+class Given(Frozen):
     """An artifact that a task gave."""
 
     name: str
@@ -24,10 +21,10 @@ class Given(_Frozen):
     uri: str
     digest: str
     bytes: int
-    problems: list[str] = []
+    problems: list[str] = Field(default=[])
 
 
-class Taken(_Frozen):
+class Taken(Frozen):
     """An artifact that a task took, as it was then; `producer` is an index into the lineage's tasks, if it is known."""
 
     name: str
@@ -37,7 +34,7 @@ class Taken(_Frozen):
     output: str
 
 
-class TaskLineage(_Frozen):
+class TaskLineage(Frozen):
     """One task: what ran, on what, and what came out."""
 
     name: str
@@ -49,17 +46,17 @@ class TaskLineage(_Frozen):
     device: str
     takes: list[Taken]
     gives: list[Given]
-    problems: list[str] = []
+    problems: list[str] = Field(default=[])
 
 
-class Lineage(_Frozen):
+class Lineage(Frozen):
     """The tasks behind a run's artifacts, producers before consumers; `lost` are sentences on what has no trace."""
 
     title: str
     root: str
     code_version: str
     tasks: list[TaskLineage]
-    lost: list[str] = []
+    lost: list[str] = Field(default=[])
 
     @property
     def problems(self) -> list[str]:

@@ -2,14 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from moist.frozen import Frozen
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Latency(_Frozen):
+class Latency(Frozen):
     """Warm wall time of one batch, in milliseconds, all rows measured in one process with the same runtime."""
 
     batch_size: int
@@ -17,7 +15,7 @@ class Latency(_Frozen):
     p95_ms: float
 
 
-class Reliability(_Frozen):
+class Reliability(Frozen):
     """Calibration of predicted confidences in equal-width bins; empty bins have count 0."""
 
     confidence: list[float] = Field(description="mean confidence of each bin, 0-1")
@@ -26,7 +24,7 @@ class Reliability(_Frozen):
     ece: float = Field(description="expected calibration error, 0-1")
 
 
-class Routing(_Frozen):
+class Routing(Frozen):
     """How a mixture routes the test set. accuracy = r * a + (1 - r) * b holds to rounding."""
 
     router: str = Field(description="cnn, linear, transformer or oracle")
@@ -41,7 +39,7 @@ class Routing(_Frozen):
     reliability: Reliability
 
 
-class CascadePoint(_Frozen):
+class CascadePoint(Frozen):
     """A model that asks the teacher, or looks again, where it is least sure."""
 
     share: float = Field(description="share of the held-out images asked about, 0-1")
@@ -49,7 +47,7 @@ class CascadePoint(_Frozen):
     macs: float = Field(description="mean multiply-adds per image: the model, and what was asked where it was")
 
 
-class Row(_Frozen):
+class Row(Frozen):
     """One line of the table: a model measured on the held-out images."""
 
     key: str = Field(description="short name, e.g. teacher, student, mixture, oracle, same_budget, same_cost")
@@ -90,14 +88,14 @@ class Row(_Frozen):
         return self.key.rsplit("_", 1)[-1].isdecimal()
 
 
-class Curve(_Frozen):
+class Curve(Frozen):
     """One stage's training curves: one value an epoch."""
 
     stage: str
     series: dict[str, list[float]] = Field(description="e.g. loss, accuracy, validation_accuracy")
 
 
-class Clustering(_Frozen):
+class Clustering(Frozen):
     """How the classes were grouped from the teacher's mean logits."""
 
     mean_logits: list[list[float]] = Field(
@@ -111,7 +109,7 @@ class Clustering(_Frozen):
     scores: dict[str, float] = Field(description="k (as text) to silhouette score, for every k considered")
 
 
-class Data(_Frozen):
+class Data(Frozen):
     """What the run learnt from and was measured on."""
 
     name: str
@@ -123,7 +121,7 @@ class Data(_Frozen):
     split: str = Field(description="a sentence: where the held-out images come from")
 
 
-class Results(_Frozen):
+class Results(Frozen):
     """Everything the table and the report show."""
 
     data: Data

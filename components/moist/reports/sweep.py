@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from moist.errors import InputError
+from moist.frozen import Frozen
 from moist.mode.claims import Claim, Verdict, of_all, points, verdict
 from moist.mode.statistics import Paired, Summary
 from moist.presets import ROUTERS
@@ -19,11 +20,7 @@ PLAIN_SIZE = 256
 """The linear router that stands beside the other routers, where there are several sizes: pretrain_router's default."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Point(_Frozen):
+class Point(Frozen):
     """One model of the sweep, over all seeds."""
 
     key: str = Field(description="its row's key in evaluate's results")
@@ -50,14 +47,14 @@ class Point(_Frozen):
         return name, self.k, self.router, self.router_size, self.width
 
 
-class Line(_Frozen):
+class Line(Frozen):
     """The points that differ in one thing only, in its order; the mixture in the middle is one of them."""
 
     along: Along
     points: list[Point] = Field(min_length=1)
 
 
-class SweepComparison(_Frozen):
+class SweepComparison(Frozen):
     """All of a sweep's points and lines, and what they say."""
 
     data: Data

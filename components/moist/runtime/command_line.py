@@ -23,8 +23,10 @@ from moist.runtime.flags import (
 )
 from moist.runtime.kubeflow import Images
 from moist.runtime.local_store import BUCKET
+from moist.runtime.outcome import show_outcome
 from moist.runtime.pipeline_spec import refuse_downloads
 from moist.runtime.run_here import add_run_arguments, finished_run
+from moist.runtime.runs import artifacts_of
 from moist.runtime.terminal import check_yaml, exit_code_of, say
 
 PipelineFactory = Callable[..., Any]
@@ -158,8 +160,8 @@ def _made(pipeline: Pipeline, options: argparse.Namespace) -> tuple[Any, dict[st
 def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
     made, arguments = _made(pipeline, options)
     facts = pipeline.facts(vars(options))
-    with finished_run(made, arguments, options, facts, pipeline.subject(arguments)) as done:
-        pipeline.show(*done)
+    with finished_run(made, arguments, options, facts, pipeline.subject(arguments)) as (run, folder):
+        show_outcome(pipeline.outcome, run.store, artifacts_of(run.tasks), folder)
 
 
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:

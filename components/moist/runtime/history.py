@@ -9,15 +9,14 @@ from typing import Any
 from moist.errors import InputError
 from moist.presets import ALL_ROUTERS
 from moist.reports.lineage import lineage_page, lineage_text
-from moist.reports.results import Results
-from moist.reports.table import text_table
 from moist.runtime import local_store
 from moist.runtime.lineage import artifacts_under, trace
 from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
 from moist.runtime.location import Location
+from moist.runtime.outcome import TABLE, show_outcome
 from moist.runtime.pipeline_spec import check_arguments, defaults_of
 from moist.runtime.rerun import arguments_changed, changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
-from moist.runtime.runs import RUNS_URI, RunRecord, fetch, find_artifact, list_runs, read_run, same_name
+from moist.runtime.runs import RUNS_URI, RunRecord, artifacts_of, fetch, find_artifact, list_runs, read_run, same_name
 from moist.runtime.store import Store, store_is_configured
 from moist.runtime.terminal import columns, say, show, shown
 
@@ -136,7 +135,7 @@ def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -
         }
         say(f"Run {run_id}: {', '.join(again.tasks)} again, from {earlier.id}")
         run_pipeline(run, again.pipeline, arguments)
-        show_results(run, folder)
+        show_outcome(TABLE, store, artifacts_of(run.tasks), folder)
 
 
 def _reused(earlier: RunRecord, affected: list[str]) -> dict[str, dict[str, Any]]:
@@ -151,16 +150,3 @@ def _reused(earlier: RunRecord, affected: list[str]) -> dict[str, dict[str, Any]
 def routers_of(record: RunRecord) -> tuple[str, ...]:
     """The routers a run trained."""
     return record.routers or ALL_ROUTERS[:1]
-
-
-def show_results(run: LocalRun, folder: Path) -> None:
-    """Print evaluate's table, if it ran, and keep its report and figures where the run is kept."""
-    if "evaluate" not in run.tasks:
-        return
-    outputs = run.tasks["evaluate"]["output"]["artifacts"]
-    uris = {name: output["artifacts"][0]["uri"] for name, output in outputs.items()}
-    report, figures = folder / "report.html", folder / "results.json"
-    run.store.download(uris["report"], report)
-    run.store.download(f"{uris['metrics']}/results.json", figures)
-    results = Results.model_validate_json(figures.read_bytes())
-    show(f"\n{text_table(results)}\n\nReport: {shown(report)}")

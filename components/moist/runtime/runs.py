@@ -41,13 +41,7 @@ class RunRecord(BaseModel):
 
     @property
     def artifacts(self) -> Artifacts:
-        found: Artifacts = {}
-        for task, entry in self.tasks.items():
-            for output, value in entry.get("output", {}).get("artifacts", {}).items():
-                artifact = value["artifacts"][0]
-                reference = InputRecord(uri=artifact["uri"], digest=artifact.get("metadata", {}).get("digest", ""))
-                found.setdefault(task, {})[output] = reference
-        return found
+        return artifacts_of(self.tasks)
 
     @property
     def mixture_accuracy(self) -> float | None:
@@ -99,6 +93,17 @@ def _read(store: Store, run: str) -> RunRecord:
         return RunRecord.model_validate_json(store.get_bytes(uri))
     except ValidationError as error:
         raise DamagedArtifactError(f"{uri} is not the record of a run ({str(error).splitlines()[0]}).") from None
+
+
+def artifacts_of(tasks: Mapping[str, Mapping[str, Any]]) -> Artifacts:
+    """What tasks gave, from what is recorded of each."""
+    found: Artifacts = {}
+    for task, entry in tasks.items():
+        for output, value in entry.get("output", {}).get("artifacts", {}).items():
+            artifact = value["artifacts"][0]
+            reference = InputRecord(uri=artifact["uri"], digest=artifact.get("metadata", {}).get("digest", ""))
+            found.setdefault(task, {})[output] = reference
+    return found
 
 
 def same_name(left: str, right: str) -> bool:

@@ -13,27 +13,23 @@ from typing import Any
 import yaml
 from google.protobuf.json_format import MessageToDict, ParseError
 from kfp import compiler, components
-from pydantic import ValidationError
 
 from moist.errors import InputError, MoistError
-from moist.reports.results import Results
-from moist.reports.table import text_table
-from moist.runtime.artifacts import InputRecord
 from moist.runtime.cluster import AccessError, Cluster, ClusterError, connect, waits
 from moist.runtime.flags import images_of
 from moist.runtime.kubeflow import moved_image
 from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.loops import planned_tasks
+from moist.runtime.outcome import TABLE, Outcome, show_outcome
 from moist.runtime.pipeline_spec import check_arguments, defaults_of, refuse_downloads, stages_of
 from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
-from moist.runtime.runs import LATEST, find_artifact
+from moist.runtime.runs import LATEST
 from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
-from moist.runtime.terminal import columns, say, show, shown
+from moist.runtime.terminal import columns, say, show
 from moist.runtime.watch import failure_of, task_names, watch
 
 PipelineFactory = Callable[..., Any]
-Artifacts = Mapping[str, Mapping[str, InputRecord]]
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 """Where Kubeflow keeps artifacts unless told otherwise."""
 MANY_TASKS = 60
@@ -41,14 +37,6 @@ MANY_TASKS = 60
 INTERRUPTED = 130
 RECENT = 20
 """Among how many of Kubeflow's newest runs `latest` is looked for."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Which task's output `report` is the page to look at, and how to read what to print beside it."""
-
-    task: str
-    text: Callable[[Store, Artifacts], str]
 
 
 @dataclass(frozen=True)
@@ -87,19 +75,6 @@ def warn_of_many_tasks(pipeline: Any, arguments: Mapping[str, Any]) -> None:
             f"A run of {count} tasks: it may end before they do, when Argo's record of it outgrows 1 MiB, unless Argo "
             "is set up to keep that elsewhere (k8s/README.md). Fewer seeds a run make it smaller."
         )
-
-
-def _table(store: Store, artifacts: Artifacts) -> str:
-    _, _, metrics = find_artifact(artifacts, "evaluate/metrics")
-    try:
-        return text_table(Results.model_validate_json(store.get_bytes(f"{metrics.uri}/results.json")))
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors(include_url=False)[0]["loc"]))
-        raise InputError(f"{metrics.uri} is of another version of moist ({place}); its report can be read.") from None
-
-
-TABLE = Outcome("evaluate", _table)
-"""The MoIST pipeline's."""
 
 
 def compiled(pipeline: Any) -> str:
@@ -353,11 +328,7 @@ def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
                 f"then {fetch} URI"
             )
             return
-        text = outcome.text(store, artifacts)
-        _, _, page = find_artifact(artifacts, f"{outcome.task}/report")
-        report = home.resolve() / "runs" / run_id / "report.html"
-        store.download(page.uri, report)
+        if not show_outcome(outcome, store, artifacts, home.resolve() / "runs" / run_id):
+            say(f"The results are in {root}; one of them: pipeline.py fetch {run_id} TASK/OUTPUT --root {root}")
     except MoistError as error:
         say(f"The results could not be fetched from {root}: {error} Later: {where}")
-        return
-    show(f"\n{text}\n\nReport: {shown(report)}")

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from moist.frozen import Frozen
 from moist.training.loop import History, Recipe
 
 
-class Step(BaseModel):
+class Step(Frozen):
     """One stage's training of a model or of one of its parts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     stage: str
     epochs: int = Field(description="passes over the training images")
     macs: float = Field(description="forward multiply-adds spent: images * epochs * multiply-adds an image")
