@@ -168,8 +168,8 @@ def _python(path: Path, key: str, classes: int) -> _Rows:
     data, labels = batch.get("data"), batch.get(key)
     if not isinstance(data, _Array) or data.values is None or data.values.shape[1:] != (PIXELS,):
         raise InputError(f"{path}: 'data' must be a uint8 array of {PIXELS} columns; this is not a CIFAR file.")
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise InputError(f"{path}: '{key}' must be a list of integers; this is not a CIFAR file.")
+    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < classes for label in labels):
+        raise InputError(f"{path}: '{key}' must be integers from 0 to {classes - 1}; this is not a CIFAR file.")
     if len(labels) != len(data.values):
         raise InputError(f"{path} has {len(data.values)} images but {len(labels)} labels.")
     return _checked(path, np.array(labels, np.int64), data.values, classes)

@@ -205,6 +205,10 @@ def _from_openml(source: str, target: str | None, cache: Path | None) -> Table:
         raise InputError(
             f"OpenML table {source} (id {number}) could not be had: {error}; check the network, or give a file instead."
         ) from error
+    if data.target is None or np.ndim(data.target) != 1:
+        raise InputError(f"OpenML table {source} has no column, or several, that is its target by default: name one.")
+    if not isinstance(data.data, np.ndarray):
+        raise InputError(f"OpenML table {source} is a sparse one, which is not supported.")
     if data.categories and set(data.categories) & set(data.feature_names):
         named = next(column for column in data.feature_names if column in data.categories)
         raise InputError(f"OpenML table {source}: column {named!r} is not numeric; only the target may be text.")

@@ -104,7 +104,7 @@ def table_5(
 
 
 def _mixture(alpha: float) -> str:
-    return f"mixture, alpha {alpha:g}"
+    return f"mixture, alpha {alpha!r}"
 
 
 def _said(augmentation: Augmentation) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from moist.errors import DamagedArtifactError, InputError, MoistError
-from moist.runtime import processes, provenance
+from moist.runtime import cores, processes, provenance
 from moist.runtime.artifacts import (
     MANIFEST,
     InputRecord,
@@ -104,6 +104,7 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
             between two of several uploads.
     """
     started, clock = datetime.now(UTC), time.monotonic()
+    cores.keep_to_the_limit()
     locations = _locations(task, stage)
     with _workspace() as workspace, full_disk_is_an_error(workspace):
         inputs, records = _bring_all(task, stage, workspace)

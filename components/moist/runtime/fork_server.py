@@ -22,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any
 
+from moist.runtime import cores
 from moist.runtime.provenance import code_version
 
 USED_LATE = {
@@ -204,10 +205,7 @@ def _run(arguments: list[str], environment: dict[str, str], servers: list[Connec
         libraries["numpy"].random.seed()
     threads = environment.get("OMP_NUM_THREADS", "")
     if threads.isdecimal():  # read when the libraries were loaded, for another task perhaps
-        if "torch" in libraries:
-            libraries["torch"].set_num_threads(int(threads))
-        if "threadpoolctl" in libraries:
-            libraries["threadpoolctl"].threadpool_limits(int(threads))
+        cores.set_threads(int(threads))
     module, *sys.argv[1:] = arguments
     sys.modules.pop(module, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)

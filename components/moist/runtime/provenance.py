@@ -2,12 +2,12 @@
 
 import functools
 import hashlib
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
 import moist
+from moist.runtime import cores
 
 LIBRARIES = (
     *("torch", "torchvision", "numpy", "scikit-learn", "fvcore", "safetensors"),
@@ -61,5 +61,4 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores"
+    return f"{model}, {cores.usable()} cores"

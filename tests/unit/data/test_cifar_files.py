@@ -105,6 +105,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path, protocol: int) -> None:
         pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1.0]}, protocol=2),
         pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, protocol=2),
         pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]}, protocol=2),
+        pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 2**70]}, protocol=2),
         pickle.dumps({"data": np.zeros((0, 3072), np.uint8), "labels": []}, protocol=2),
         pickle.dumps({"data": b"\0" * 6144, "labels": [0, 1]}, protocol=2),
         pickle.dumps([1, 2]),

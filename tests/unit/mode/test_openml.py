@@ -25,6 +25,7 @@ class OpenML:
         self.asked: list[str] = []
         self.kinds = {"a": "numeric", "b": "numeric", "class": "nominal"}
         self.rows = ROWS
+        self.targets = {"class"}
         answer, asked = self.answer, self.asked
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,7 +56,7 @@ class OpenML:
                 "index": str(index),
                 "name": name,
                 "data_type": kind,
-                "is_target": str(name == "class").lower(),
+                "is_target": str(name in self.targets).lower(),
                 "is_ignore": "false",
                 "is_row_identifier": "false",
                 "number_of_missing_values": "0",
@@ -115,6 +116,15 @@ def test_another_column_can_be_the_class(openml: OpenML, tmp_path: Path) -> None
     openml.kinds = {"a": "numeric", "class": "numeric", "colour": "nominal"}
     openml.rows = [(a, b, ("red", "blue")[i % 2]) for i, (a, b, _) in enumerate(ROWS)]
     assert load_table("16", "colour", tmp_path).classes == ("blue", "red")
+
+
+@pytest.mark.parametrize("targets", [set(), {"b", "class"}])
+def test_a_table_without_one_target_needs_its_name(openml: OpenML, tmp_path: Path, targets: set[str]) -> None:
+    openml.targets = targets
+    openml.kinds["class"] = "numeric"
+    with pytest.raises(InputError, match="has no column, or several, that is its target by default: name one"):
+        load_table("16", cache=tmp_path)
+    assert len(load_table("16", "class", tmp_path).classes) == 3
 
 
 @pytest.mark.filterwarnings("ignore")  # scikit-learn's, of what it tries again

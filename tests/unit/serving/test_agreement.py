@@ -1,5 +1,7 @@
 """A runtime that answers otherwise than PyTorch is an error that names image and figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from moist.errors import MoistError
@@ -35,6 +37,14 @@ def test_an_undecided_image_may_go_elsewhere_and_its_logits_with_it() -> None:
     agreement = check(found(student=(0, 1, 0), image=2, change=0.9))
     assert agreement.routed_otherwise == 1
     assert agreement.logits_difference == 0
+
+
+def test_an_undecided_image_that_went_the_same_way_is_compared() -> None:
+    answers, _ = found(image=2, change=0.9)
+    with pytest.raises(MoistError, match="gives image 2 logits that differ"):
+        check((answers, EXPECTED))
+    second_choice = replace(EXPECTED, student_tells=False)  # another second student may have been asked
+    assert check((answers, second_choice)).routed_otherwise == 1
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,7 @@ def test_one_cluster_is_for_a_router_that_answers(folder: Path, tmp_path: Path) 
         ({"second_share": 0.0}, "second_share above 0"),
         ({"shared_layers": 1, "routing": "soft"}, "no shared_layers"),
         ({"routing": "oracle"}, "no routing=oracle"),
+        ({"routing": "oracle", "router_answers": False}, "second_share needs a router: no routing=oracle"),
         ({"router_answers": False, "epochs": 0}, "all students are alike"),
         ({"router_answers": False, "second_mirrored": True}, "it needs router_answers"),
     ],

@@ -10,12 +10,15 @@ from moist.data import dataset as image_dataset
 from moist.data import logits as stored_logits
 from moist.errors import InputError
 from moist.models.cost import macs
+from moist.models.mixture import Mixture
 from moist.models.routers import ClassRouter
 from moist.models.storage import load_description, load_model
 from moist.stages.distill_student.program import distill_student
 from moist.stages.distill_student.settings import Settings as StudentSettings
 from moist.stages.pretrain_router.program import pretrain_router
 from moist.stages.pretrain_router.settings import Settings
+from moist.stages.train_jointly.program import train_jointly
+from moist.stages.train_jointly.settings import Settings as JointSettings
 from moist.training import evaluation
 from moist.training.images import Images
 from moist.training.record import read_steps
@@ -97,3 +100,30 @@ def test_its_cost_is_in_its_controls(folder: Path, tmp_path: Path) -> None:
     assert paper + own <= wide < 1.2 * (paper + own)
     budget = 96 * (paper + own + paper + own)  # the student, the router, and both together
     assert budget <= spent.macs < budget + 96 * wide
+
+
+def test_joint_training_tells_it_its_own_clusters(folder: Path, tmp_path: Path) -> None:
+    """It may have been trained for others: those would send images to students that never see their class."""
+    means = np.array([[9.0, 0, 8, 0], [0, 9, 0, 8], [8, 0, 9, 0], [0, 8, 0, 9]])
+    data = tiny_dataset()
+    class_clusters.save(tmp_path / "clusters", class_clusters.cluster(means, k=2, max_k=2, seed=0), data.classes)
+    inputs = {"dataset": folder / "dataset", "logits": folder / "logits"}
+    (tmp_path / "metrics").mkdir()
+    files = {"metrics": tmp_path / "metrics", "curves": tmp_path / "curves.html"}
+    small = StudentSettings.model_validate({"width": 16, "epochs": 1})
+    distill_student(small, **inputs, teacher=None, clusters=None, student=tmp_path / "student", **files)
+    router = trained(folder, tmp_path / "router", None, epochs=1)
+    train_jointly(
+        JointSettings.model_validate({"epochs": 1, "routing": "hard"}),
+        **inputs,
+        student=tmp_path / "student",
+        router=router,
+        clusters=tmp_path / "clusters",
+        mixture=tmp_path / "mixture",
+        **files,
+    )
+    mixture = load_model(tmp_path / "mixture", expect="mixture")
+    assert isinstance(mixture, Mixture)
+    assert isinstance(mixture.router, ClassRouter)
+    assert mixture.student_of_class[0] == mixture.student_of_class[2]
+    assert torch.equal(mixture.router.groups.argmax(1), mixture.student_of_class)

@@ -11,7 +11,7 @@ from moist.data.dataset import load as load_dataset
 from moist.errors import InputError
 from moist.models.cost import cost as cost_of
 from moist.models.mixture import Mixture
-from moist.models.routers import Router
+from moist.models.routers import ClassRouter, Router
 from moist.models.specification import MixtureSpec, NetworkSpec, build, mixture_of, router_spec
 from moist.models.storage import check_fits, load_description, load_model, save_model
 from moist.runtime.contract import Metadata, main
@@ -109,7 +109,10 @@ def _mixture(
     if layers and settings.routing != "oracle":
         new = router_spec("head", spec.router_shape, len(clusters), hidden=1)
         spec, chooser = spec.model_copy(update={"router": new}), build(new)
-    return mixture_of(chooser, [copy.deepcopy(first) for _ in clusters], spec), spec
+    model = mixture_of(chooser, [copy.deepcopy(first) for _ in clusters], spec)
+    if isinstance(chooser, ClassRouter):  # it may have been trained for other clusters, and knows the classes
+        chooser.assign(model.student_of_class)
+    return model, spec
 
 
 def _threshold(model: Mixture, held_out: Images, settings: Settings) -> float:

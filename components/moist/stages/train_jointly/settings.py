@@ -86,6 +86,8 @@ class Settings(DistillationSettings):
             raise ValueError("it needs a class router: no shared_layers, and no routing=oracle")
         if router_answers and others.get("second_share") == 0:
             raise ValueError("it needs a second_share above 0, or no student would ever run")
+        if others.get("second_share") and others.get("routing") == "oracle":
+            raise ValueError("second_share needs a router: no routing=oracle")
         if not router_answers and others.get("epochs") == 0:
             raise ValueError("with epochs=0 all students are alike, and a router has nothing to choose")
         return router_answers
