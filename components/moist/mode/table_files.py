@@ -5,7 +5,6 @@ import gzip
 import io
 import zlib
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 
 from moist.errors import InputError
@@ -80,7 +79,7 @@ def _parse_arff(path: Path, text: str) -> tuple[list[str], list[list[str]]]:
     data = lines[start + 1 :]
     if data and data[0].startswith("{"):
         raise InputError(f"file {path} is a sparse ARFF file: only the dense form is read.")
-    quote = "'" if any("'" in line for line in chain(data)) else '"'
+    quote = "'" if any("'" in line for line in data) else '"'
     return header, [[cell.strip() for cell in row] for row in csv.reader(data, quotechar=quote, skipinitialspace=True)]
 
 

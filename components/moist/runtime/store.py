@@ -22,7 +22,7 @@ from minio.error import MinioException, S3Error
 
 from moist.errors import DamagedArtifactError, InputError, StoreError
 from moist.runtime.artifacts import MANIFEST, full_disk_is_an_error
-from moist.runtime.location import Location
+from moist.runtime.location import Location, is_uri
 
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 PATIENCE = "MOIST_STORE_PATIENCE_SECONDS"
@@ -365,3 +365,17 @@ def _may_pass(error: Exception) -> bool:
 
 def _lacks_credentials(error: Exception) -> bool:
     return isinstance(error, ValueError) and "credentials" in str(error)
+
+
+def local_copy(source: str, folder: Path) -> str:
+    """A source as a path of this machine: what an s3:// URI names is fetched into a folder of its own within `folder`.
+
+    Raises:
+        InputError: there is nothing.
+        StoreError: the store cannot be reached or refuses the credentials.
+    """
+    if not is_uri(source):
+        return source
+    target = Path(tempfile.mkdtemp(dir=folder), source.rstrip("/").rsplit("/", 1)[-1])
+    Store.from_environment().download(source, target)
+    return str(target)

@@ -1,10 +1,8 @@
 """compare's settings, inputs and outputs."""
 
-import math
-
 from pydantic import Field, field_validator
 
-from moist.runtime.common_settings import numbers
+from moist.runtime.common_settings import check_strengths, numbers
 from moist.runtime.kinds import IMAGE_RESULTS, TABLE_RESULTS, TRANSLATION_RESULTS
 from moist.runtime.stage import Port, Stage, StageSettings
 
@@ -23,8 +21,7 @@ class Settings(StageSettings):
     @field_validator("candidates", "shown")
     @classmethod
     def _numbers(cls, text: str) -> str:
-        if any(not (math.isfinite(value) and value >= 0) for value in numbers(text)):
-            raise ValueError("each must be a number, 0 or more")
+        check_strengths(text)
         return text
 
     @property

@@ -7,22 +7,16 @@ from moist.data import dataset as datasets
 from moist.data import sources
 from moist.runtime.artifacts import write_json
 from moist.runtime.contract import Metadata, main
-from moist.runtime.location import is_uri
-from moist.runtime.store import Store
+from moist.runtime.store import local_copy
 from moist.stages.prepare_data.settings import STAGE, Settings
 
 
 def prepare_data(settings: Settings, *, dataset: Path, metrics: Path) -> Metadata:
     """Read the data set that the settings name and write its three splits."""
     with tempfile.TemporaryDirectory(prefix="moist-source-") as folder:
-        source = settings.source
-        if is_uri(source):
-            target = Path(folder, "fetched", source.rstrip("/").rsplit("/", 1)[-1])
-            Store.from_environment().download(source, target)
-            source = str(target)
         data = sources.prepare(
             settings.name,
-            source,
+            local_copy(settings.source, Path(folder)),
             seed=settings.seed,
             validation_fraction=settings.validation_fraction,
             test_fraction=settings.test_fraction,

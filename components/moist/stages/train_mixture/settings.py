@@ -1,13 +1,12 @@
 """train_mixture's settings, inputs and outputs."""
 
-import math
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from moist.errors import InputError
 from moist.mode.model_names import Gate, parse_model_name
-from moist.runtime.common_settings import numbers
+from moist.runtime.common_settings import check_strengths, numbers
 from moist.runtime.kinds import CURVES, METRICS, TABLE, TABLE_MIXTURES
 from moist.runtime.stage import Stage, StageSettings
 
@@ -50,11 +49,7 @@ class Settings(StageSettings):
     @field_validator("alphas")
     @classmethod
     def _numbers(cls, alphas: str) -> str:
-        values = numbers(alphas)
-        if not values or any(not (math.isfinite(value) and value >= 0) for value in values):
-            raise ValueError("each must be a number, 0 or more")
-        if len(set(values)) < len(values):
-            raise ValueError("one is there twice")
+        check_strengths(alphas)
         return alphas
 
     @model_validator(mode="after")

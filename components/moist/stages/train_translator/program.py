@@ -25,9 +25,8 @@ from moist.reports.pages import curves_page
 from moist.reports.results import Curve
 from moist.runtime.artifacts import write_json
 from moist.runtime.contract import Metadata, main
-from moist.runtime.location import is_uri
 from moist.runtime.progress import TerminalProgress
-from moist.runtime.store import Store
+from moist.runtime.store import local_copy
 from moist.runtime.training import checkpoints_of
 from moist.stages.train_translator.settings import STAGE, Settings
 from moist.training.precision import choose_device
@@ -105,8 +104,8 @@ def _corpora(settings: Settings) -> tuple[Sentences, Sentences, Sentences]:
     with tempfile.TemporaryDirectory(prefix="moist-source-") as folder:
 
         def read(part: str) -> Sentences:
-            sides = [_here(getattr(settings, part + side), Path(folder)) for side in ("source", "target")]
-            return without_empty(read_parallel(*sides))
+            sides = [local_copy(getattr(settings, part + side), Path(folder)) for side in ("source", "target")]
+            return without_empty(read_parallel(*map(Path, sides)))
 
         rest = read("")
         parts = []
@@ -117,15 +116,6 @@ def _corpora(settings: Settings) -> tuple[Sentences, Sentences, Sentences]:
                 rest, held_out = hold_out(rest, settings.seed + number)
                 parts.append(held_out)
     return rest, parts[0], parts[1]
-
-
-def _here(location: str, folder: Path) -> Path:
-    """A file as a path of this machine, fetched from the store if need be."""
-    if not is_uri(location):
-        return Path(location)
-    target = Path(tempfile.mkdtemp(dir=folder), _file(location))
-    Store.from_environment().download(location, target)
-    return target
 
 
 def _file(location: str) -> str:

@@ -1,17 +1,18 @@
 """train_translator's settings, inputs and outputs."""
 
 import math
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from moist.errors import InputError
 from moist.mode.model_names import ModelName, parse_model_name
+from moist.runtime.common_settings import LoopSettings
 from moist.runtime.kinds import CURVES, METRICS, TRANSLATION_RESULTS
-from moist.runtime.stage import Port, Stage, StageSettings
+from moist.runtime.stage import Port, Stage
 
 
-class Settings(StageSettings):
+class Settings(LoopSettings):
     """Which corpus, which Transformer, and how it learns. Files: UTF-8, a sentence a line, plain or .gz, path or s3://."""
 
     source: str = Field("train.en", min_length=1, description="file of the training sentences to translate from")
@@ -43,12 +44,6 @@ class Settings(StageSettings):
     beam: int = Field(4, ge=1, le=1000, description="hypotheses of the search for a translation; 1 is greedy")
     length_penalty: float = Field(0.6, ge=0, le=10, description="exponent of the length that scores are divided by")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order, dropout and held-out pairs")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="number format of the forward pass; auto takes bf16 on GPUs, with AMX and with AVX512-BF16"
-    )
-    checkpoint_seconds: float = Field(
-        60.0, ge=0, le=86_400, description="seconds between checkpoints, where a place for them is configured"
-    )
 
     @field_validator("model")
     @classmethod

@@ -1,16 +1,15 @@
 """train_vision_mixture's settings, inputs and outputs."""
 
-import math
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from moist.runtime.common_settings import numbers
+from moist.runtime.common_settings import LoopSettings, check_strengths, numbers
 from moist.runtime.kinds import CURVES, DATASET, IMAGE_RESULTS, METRICS
-from moist.runtime.stage import Port, Stage, StageSettings
+from moist.runtime.stage import Port, Stage
 
 
-class Settings(StageSettings):
+class Settings(LoopSettings):
     """Which experts look at the images, at which distillation strengths, and how they learn."""
 
     network: Literal["auto", "cnn", "resnet18"] = Field(
@@ -34,21 +33,11 @@ class Settings(StageSettings):
     space: Literal["embeddings", "outputs", "logits", "probabilities"] = Field(
         "embeddings", description="where experts are compared; embeddings and outputs are the same here"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="number format of the forward pass; auto takes bf16 on GPUs, with AMX and with AVX512-BF16"
-    )
-    checkpoint_seconds: float = Field(
-        60.0, ge=0, le=86_400, description="seconds between checkpoints, where a place for them is configured"
-    )
 
     @field_validator("alphas")
     @classmethod
     def _strengths(cls, text: str) -> str:
-        values = numbers(text)
-        if any(not (math.isfinite(value) and value > 0) for value in values):
-            raise ValueError("each must be a number above 0")
-        if len(set(values)) < len(values):
-            raise ValueError("one is there twice")
+        check_strengths(text, above_zero=True)
         return text
 
     @field_validator("channels")
