@@ -2,6 +2,8 @@
 
 from typing import Any
 
+NAMES = {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}
+
 
 def teacher_table(result: dict[str, Any]) -> str:
     """What benchmarks/keep_teacher.py wrote: figures on the held-out images, and how it came there."""
@@ -16,9 +18,11 @@ def teacher_table(result: dict[str, Any]) -> str:
     more = f"; together with its answers to the mirrored images {100 * mirrored:.2f}%" if mirrored else ""
     note = (
         f"**{100 * found['accuracy']:.2f}%** of the {settings['test']:,} held-out images, loss {found['loss']:.4f} "
-        f"(the paper's teacher: 83.80%, 0.4910){more}. {settings['data']} Learning rate {settings['learning_rate']:g}, "
+        f"(the paper's teacher: 83.80%, 0.4910){more}. {settings['data']} {NAMES[settings['optimizer']]}, "
+        f"learning rate {settings['learning_rate']:g}, "
         f"weight decay {settings['weight_decay']:g}, batch {settings['batch_size']}, {settings['epochs']} epochs, "
-        f"reduced {settings['reduced']:g}, cutout {settings.get('cutout', 0)}, seed {settings['seed']}. Measured on "
+        f"reduced {settings['reduced']:g}, cutout {settings.get('cutout', 0)}, label smoothing "
+        f"{settings.get('label_smoothing', 0):g}, seed {settings['seed']}. Measured on "
         f"{result['device']}, torch {result['versions']['torch']}, commit {result['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
