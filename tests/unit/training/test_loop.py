@@ -97,9 +97,9 @@ class Kept:
     def load(self) -> dict[str, Any] | None:
         return None
 
-    def due(self) -> bool:
+    def due(self, finished: bool = False) -> bool:
         self.calls += 1
-        return self.calls == self.first_due
+        return self.calls == self.first_due or (finished and bool(self.states))
 
     def save(self, state: dict[str, Any]) -> None:
         self.states.append((state["epoch"], state["step"]))
