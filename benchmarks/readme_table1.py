@@ -21,9 +21,9 @@ LATENCIES = (1, 64)
 
 def table1(results: Path) -> str:
     """Accuracy, loss and cost from benchmarks/keep_teacher.py and best.py, latency from table1_latency.py."""
-    best, taught, better, timed = (
+    best, taught, timed = (
         json.loads((results / f"{name}.json").read_text())
-        for name in ("best-cifar10", "cifar10-teacher", "cifar10-muon-teacher", "table1-latency")
+        for name in ("best-cifar10", "cifar10-teacher", "table1-latency")
     )
     headings = ["model", "accuracy %", "loss", "routed right %", "MMAC", "fewer than teacher"]
     headings += [f"ms, batch {size}" for size in LATENCIES]
@@ -31,13 +31,10 @@ def table1(results: Path) -> str:
     lines = [f"| {' | '.join(headings)} |", f"| --- |{' ---: |' * (len(headings) - 1)}"]
     teacher, rows = taught["results"], best["results"]["rows"]
     student = rows["student"]["mmac"]
-    for label, found, line in (
-        ("Teacher (resnet18)", better["results"], "teacher"),
-        ("Earlier teacher, from which those below learned", teacher, None),
-    ):
-        mmac = found["macs"] / 1e6
-        own = _cells(f"{100 * found['accuracy']:.2f}", found["loss"], None, mmac, mmac)
-        lines.append(_line(label, own, timed["results"]["teacher"], mmac, line))
+    own = _cells(
+        f"{100 * teacher['accuracy']:.2f}", teacher["loss"], None, teacher["macs"] / 1e6, teacher["macs"] / 1e6
+    )
+    lines.append(_line("Teacher (resnet18)", own, timed["results"]["teacher"], teacher["macs"] / 1e6, "teacher"))
     for key, (label, line) in ROWS.items():
         row = rows[key]
         accuracy = f"{100 * row['accuracy']['mean']:.2f} ± {100 * row['accuracy']['std']:.2f}"
@@ -48,17 +45,15 @@ def table1(results: Path) -> str:
     settings = best["settings"]
     seeds = {len(rows[key]["accuracy"]["values"]) for key in ROWS}
     note = (
-        f"{settings['data']} Means over {_numbers(seeds)} seeds; ± is the standard deviation. The teachers "
-        f"(one seed each): {taught['settings']['epochs']} epochs, the first by the recipe of the preset paper but for "
-        f"the validation images. Students and routers: {settings['student_epochs']} epochs for the student, "
-        f"{settings['router_epochs']} for the routers, {settings['joint_epochs']} together, learning "
+        f"{settings['data']} Means over {_numbers(seeds)} seeds; ± is the standard deviation. The teacher "
+        f"(one seed): {taught['settings']['epochs']} epochs. Students and routers: {settings['student_epochs']} epochs "
+        f"for the student, {settings['router_epochs']} for the routers, {settings['joint_epochs']} together, learning "
         f"rate {settings['learning_rate']:g}, batch 64; hard routing and the routers' double softmax, as in the paper. "
         f"Latencies: warm, float32, {timed['threads']} threads, in turn in one process; the distilled student and the "
         "one with the same training budget are the same network. The paper's figures are of one run on the official "
         "test batch after training on all 50,000 images; its MFLOPs are multiply-adds of one image divided by 64, the "
         f"router left out; the column before them is ours. Measured on {best['device']}, torch "
-        f"{best['versions']['torch']}: the teachers at commits {better['commit'][:9]} and "
-        f"{taught['commit'][:9]}, latencies at "
+        f"{best['versions']['torch']}: the teacher at commit {taught['commit'][:9]}, latencies at "
         f"{timed['commit'][:9]}, the last of the others at {best['commit'][:9]}."
     )
     return "\n".join([*lines, "", note])
