@@ -95,7 +95,7 @@ def images(results: Path) -> str:
     parts = [markdown(part) for part in (table_5(comparison), strengths_5(comparison)) if part is not None]
     notes = " ".join(sentence for line in comparison.images for sentence in image_notes(line))
     commits = ", ".join(f"{record['commit'][:9]} ({line.images})" for line, record in zip(found, records, strict=True))
-    where = f"{measured(records[-1]).rsplit(', commit', 1)[0]}; commits {commits}."
+    where = measured(records[-1], f"commits {commits}")
     return "\n\n".join([parts[0], "MoDE − MoE at every strength:", *parts[1:], f"{notes} {where}"])
 
 
@@ -140,9 +140,9 @@ def read(results: Path, name: str) -> dict[str, Any]:
     return record
 
 
-def measured(record: dict[str, Any]) -> str:
-    """Where a record comes from."""
+def measured(record: dict[str, Any], code: str = "") -> str:
+    """Where a record comes from; `code` is given where it stands for several."""
     return (
         f"Measured on {record['device']}, {record['threads']} thread{'s' if record['threads'] > 1 else ''}, torch "
-        f"{record['versions']['torch']}, commit {record['commit'][:9]}."
+        f"{record['versions']['torch']}, {code or 'commit ' + record['commit'][:9]}."
     )

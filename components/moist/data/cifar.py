@@ -144,7 +144,7 @@ def _binary(path: Path, label_bytes: int, classes: int) -> _Rows:
     if not content or len(content) % width:
         raise InputError(f"{path} has {len(content)} bytes; whole rows of {width} bytes are expected: truncated?")
     rows = np.frombuffer(content, np.uint8).reshape(-1, width)
-    return _checked(path, rows[:, label_bytes - 1].astype(np.int64), rows[:, label_bytes:], classes)
+    return _checked(path, rows[:, label_bytes - 1].tolist(), rows[:, label_bytes:], classes)
 
 
 def _binary_ten(path: Path) -> _Rows:
@@ -168,17 +168,17 @@ def _python(path: Path, key: str, classes: int) -> _Rows:
     data, labels = batch.get("data"), batch.get(key)
     if not isinstance(data, _Array) or data.values is None or data.values.shape[1:] != (PIXELS,):
         raise InputError(f"{path}: 'data' must be a uint8 array of {PIXELS} columns; this is not a CIFAR file.")
-    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < classes for label in labels):
-        raise InputError(f"{path}: '{key}' must be integers from 0 to {classes - 1}; this is not a CIFAR file.")
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise InputError(f"{path}: '{key}' must be a list of integers; this is not a CIFAR file.")
     if len(labels) != len(data.values):
         raise InputError(f"{path} has {len(data.values)} images but {len(labels)} labels.")
-    return _checked(path, np.array(labels, np.int64), data.values, classes)
+    return _checked(path, labels, data.values, classes)
 
 
-def _checked(path: Path, labels: npt.NDArray[np.int64], pixels: npt.NDArray[np.uint8], classes: int) -> _Rows:
-    if len(labels) == 0 or labels.min() < 0 or labels.max() >= classes:
+def _checked(path: Path, labels: list[int], pixels: npt.NDArray[np.uint8], classes: int) -> _Rows:
+    if len(labels) == 0 or min(labels) < 0 or max(labels) >= classes:
         raise InputError(f"{path}: it needs at least one image, and labels from 0 to {classes - 1}.")
-    return _Rows(labels, pixels)
+    return _Rows(np.array(labels, np.int64), pixels)
 
 
 class _Dtype:

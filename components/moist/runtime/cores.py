@@ -17,8 +17,7 @@ def keep_to_the_limit() -> None:
     A container's CPU limit is a quota of time, which OpenMP does not see: it would start a thread for each core of the
     node, and they would be throttled together.
     """
-    limit = usable()
-    if not os.environ.get("OMP_NUM_THREADS") and limit < (os.cpu_count() or 1):
+    if not os.environ.get("OMP_NUM_THREADS") and (limit := usable()) < (os.cpu_count() or 1):
         torch = sys.modules.get("torch")
         set_threads(min(limit, torch.get_num_threads()) if torch else limit)
 

@@ -24,7 +24,7 @@ from kfp.local import status, subprocess_task_handler
 from kfp.local.orchestrator import task_spec_utils
 
 from moist.errors import MoistError
-from moist.runtime import provenance
+from moist.runtime import cores, provenance
 from moist.runtime.artifacts import write_json
 from moist.runtime.containers import Containers
 from moist.runtime.contract import CHECKPOINTS, OUTPUT_ROOT
@@ -256,7 +256,7 @@ def _run_child(run: LocalRun, command: list[str], environment: dict[str, str]) -
 
 def _threads(loops: int) -> dict[str, str]:
     """How a task shall use the cores: kfp.local runs two iterations of a loop at a time, so each gets half of them."""
-    return {**THREADS, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) >> loops))} if loops else THREADS
+    return {**THREADS, "OMP_NUM_THREADS": str(max(1, cores.usable() >> loops))} if loops else THREADS
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """What a pipeline's runs end with, and how it is shown: a table in the terminal, a page and its figures in a folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +9,9 @@ from pydantic import ValidationError
 from moist.errors import InputError
 from moist.reports.results import Results
 from moist.reports.table import text_table
-from moist.runtime.artifacts import InputRecord
-from moist.runtime.runs import find_artifact, same_name
+from moist.runtime.runs import Artifacts, find_artifact, same_name
 from moist.runtime.store import Store
 from moist.runtime.terminal import show, shown
-
-Artifacts = Mapping[str, Mapping[str, InputRecord]]
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,7 @@ DECIDED_BY = {
 def _as_run(planned: Sequence[Planned], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments, but for what the tasks themselves say otherwise: in a rerun a changed setting is theirs alone."""
     own = {task.component: task.values for task in planned}
-    decided = {name: own[component] for name, component in DECIDED_BY.items() if component in own}
-    return {**arguments, **{name: values[name] for name, values in decided.items() if name in values}}
+    return {**arguments, **{name: own[by][name] for name, by in DECIDED_BY.items() if name in own.get(by, {})}}
 
 
 def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from moist.runtime import provenance
+from moist.runtime import cores, provenance
 from moist.runtime.artifacts import MANIFEST, sha256
 from moist.runtime.local_store import BUCKET
 from moist.runtime.store import Store
@@ -21,7 +21,7 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 
 def hardware() -> dict[str, str]:
     """What of this machine a task that runs alone is measured on."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    threads = os.environ.get("OMP_NUM_THREADS") or str(cores.usable())
     described = [path.read_text("utf-8") for path in sorted(GPUS.glob("*/information"))]
     models = [line.partition(":")[2].strip() for text in described for line in text.splitlines() if "Model:" in line]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")

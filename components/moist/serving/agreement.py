@@ -57,7 +57,8 @@ def reference(mixture: Mixture, data: ImageDataset, images: Images, batch_size: 
         student.append(mixture.sent_to(pixels))
         lead.append(_lead(mixture, pixels))
     served = Served(torch.cat(logits).numpy(), torch.cat(student).numpy())
-    return Reference(served, torch.cat(lead).numpy(), mixture.router_answers or mixture.second_below <= 0)
+    student_tells = mixture.router_answers or mixture.second_below <= 0
+    return Reference(served, torch.cat(lead).numpy(), student_tells)
 
 
 def _lead(mixture: Mixture, pixels: Tensor) -> Tensor:

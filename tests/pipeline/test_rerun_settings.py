@@ -1,0 +1,59 @@
+"""What a changed setting of a rerun is judged by, and what is left of an earlier image's name."""
+
+import functools
+from typing import Any
+
+import pytest
+from conftest import moist_pipeline
+from moist.errors import InputError
+from moist.presets import preset_arguments
+from moist.runtime.artifacts import InputRecord
+from moist.runtime.kubeflow import moved_image
+from moist.runtime.pipeline_spec import check_arguments, defaults_of, stages_of
+from moist.runtime.rerun import arguments_changed, changed_settings, rerun_of, tasks_to_rerun
+
+RECORD = InputRecord(uri="s3://moist/somewhere", digest="sha256:" + 64 * "0")
+
+
+@functools.cache
+def best_pipeline() -> Any:
+    return moist_pipeline()(("class",))
+
+
+def checked(stage: str, assignments: list[str], changed: dict[str, dict[str, Any]], **arguments: Any) -> None:
+    """As a rerun on this machine, downstream, of MoIST's pipeline with the preset best, is checked before it starts."""
+    pipeline = best_pipeline()
+    given = {**defaults_of(pipeline), **preset_arguments("best", "cifar10"), **arguments}
+    before = changed.get(stage, {})
+    settings = changed_settings(pipeline, stage, assignments, given, before)
+    changes = {**changed, stage: {**before, **settings}}
+    earlier = {task: dict.fromkeys(stage.outputs, RECORD) for task, stage in stages_of(pipeline).items()}
+    again = rerun_of(pipeline, tasks_to_rerun(pipeline, stage, downstream=True), changes, earlier)
+    own = {name: given.get(name, default) for name, default in defaults_of(again.pipeline).items()}
+    check_arguments(again.pipeline, {**given, **arguments_changed(pipeline, changes), **own})
+    check_arguments(again.pipeline, own)  # all that a cluster knows when this rerun is rerun
+
+
+def test_a_changed_setting_is_judged_by_those_that_the_earlier_run_had() -> None:
+    checked("train-jointly", ["epochs=0", "second_mirrored=true"], {})
+    with pytest.raises(InputError, match="it needs a second_share above 0"):
+        checked("train-jointly", ["second_share=0", "second_mirrored=false"], {})
+
+
+def test_what_another_stage_was_changed_to_counts() -> None:
+    with pytest.raises(InputError, match="it is for a single student: give --k 1"):
+        checked("cluster-logits", ["k=3"], {})
+    with pytest.raises(InputError, match="it is for a single student: give --k 1"):
+        checked("train-jointly", ["epochs=1"], {"cluster-logits": {"k": 3}})
+    with pytest.raises(InputError, match="it needs validation images"):
+        checked("train-jointly", ["second_share=0.2"], {}, validation_fraction=0.0)
+    checked(
+        "train-jointly", ["second_share=0.2"], {"prepare-data": {"validation_fraction": 0.1}}, validation_fraction=0.0
+    )
+
+
+def test_of_an_image_only_what_is_named_changes() -> None:
+    digest = "registry.example:5000/team/moist-slim@sha256:" + 64 * "a"
+    assert moved_image(digest, None, "2") == "registry.example:5000/team/moist-slim:2"
+    assert moved_image(digest, "mirror.example", None) == digest.replace("registry.example:5000/team", "mirror.example")
+    assert moved_image("moist-slim", None, None) == "moist-slim"
