@@ -35,6 +35,7 @@ from moist.errors import InputError
 from moist.mode.statistics import Paired, Summary
 from moist.models.student import CHANNELS
 from moist.reports.results import Row
+from moist.runtime.artifacts import read_manifest
 from moist.stages.cluster_logits.program import cluster_logits
 from moist.stages.cluster_logits.settings import Settings as ClusterSettings
 from moist.stages.distill_student.program import distill_student, network_of
@@ -118,6 +119,7 @@ def main() -> None:
     settings = {name: getattr(options, name) for name in named}
     settings |= {"fresh_views": True} if options.fresh_views else {}
     settings |= {"data": data.split_note, "train": len(data.train)}
+    settings |= {"logits": read_manifest(options.logits, "logits").digest}
     try:
         seeds, commits = _earlier(options.name, settings) if options.write else ({}, [])
         if options.keep:

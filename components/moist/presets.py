@@ -126,8 +126,6 @@ def chosen_routers(preset: str, router: str | None = None, shared_layers: int | 
     Raises:
         InputError: another router is asked for beside shared layers.
     """
-    if shared_layers is None:
-        shared_layers = max(variant.get("shared_layers", 0) for variant in PRESETS[preset].values())
     if shared_layers and router:
         raise InputError(f"--router {router} is for students that share no layers: give --shared-layers 0 with it.")
     if shared_layers:

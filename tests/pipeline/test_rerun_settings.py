@@ -10,7 +10,7 @@ from moist.presets import preset_arguments
 from moist.runtime.artifacts import InputRecord
 from moist.runtime.kubeflow import moved_image
 from moist.runtime.pipeline_spec import check_arguments, defaults_of, stages_of
-from moist.runtime.rerun import arguments_changed, changed_settings, rerun_of, tasks_to_rerun
+from moist.runtime.rerun import planned_rerun
 
 RECORD = InputRecord(uri="s3://moist/somewhere", digest="sha256:" + 64 * "0")
 
@@ -23,14 +23,15 @@ def best_pipeline() -> Any:
 def checked(stage: str, assignments: list[str], changed: dict[str, dict[str, Any]], **arguments: Any) -> None:
     """As a rerun on this machine, downstream, of MoIST's pipeline with the preset best, is checked before it starts."""
     pipeline = best_pipeline()
-    given = {**defaults_of(pipeline), **preset_arguments("best", "cifar10"), **arguments}
-    before = changed.get(stage, {})
-    settings = changed_settings(pipeline, stage, assignments, given, before)
-    changes = {**changed, stage: {**before, **settings}}
-    earlier = {task: dict.fromkeys(stage.outputs, RECORD) for task, stage in stages_of(pipeline).items()}
-    again = rerun_of(pipeline, tasks_to_rerun(pipeline, stage, downstream=True), changes, earlier)
-    own = {name: given.get(name, default) for name, default in defaults_of(again.pipeline).items()}
-    check_arguments(again.pipeline, {**given, **arguments_changed(pipeline, changes), **own})
+    again, own, _ = planned_rerun(
+        pipeline,
+        stage,
+        assignments,
+        downstream=True,
+        arguments={**defaults_of(pipeline), **preset_arguments("best", "cifar10"), **arguments},
+        changed=changed,
+        artifacts={task: dict.fromkeys(stage.outputs, RECORD) for task, stage in stages_of(pipeline).items()},
+    )
     check_arguments(again.pipeline, own)  # all that a cluster knows when this rerun is rerun
 
 

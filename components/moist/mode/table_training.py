@@ -15,7 +15,7 @@ from moist.mode.distillation import Space, distillation_per_input, distilled_los
 from moist.mode.gates import load_balance_loss
 from moist.mode.mixture import MixtureOfExperts
 from moist.mode.table_mixtures import BatchedMixtures, BatchedOutput, TableModel, build_mixture, with_one
-from moist.mode.tables import Table, fit_scaling, split_rows
+from moist.mode.tables import Table, split_rows
 
 
 class TableTraining(Frozen):
@@ -49,8 +49,6 @@ class Prepared(NamedTuple):
     validation_labels: Tensor
     test: Tensor
     test_labels: Tensor
-    test_rows: Tensor
-    """int64 (S, n): which rows of the table the test part is"""
 
 
 class Trained(NamedTuple):
@@ -75,15 +73,18 @@ class Trained(NamedTuple):
 
 
 def prepare(table: Table, scaling: Literal["none", "standard"], seeds: Sequence[int]) -> Prepared:
-    """Split and scale the table for every seed."""
+    """Split and scale the table for every seed; "none" leaves the features as they are."""
+    from sklearn.preprocessing import StandardScaler
+
+    standard = scaling == "standard"
     parts: list[list[Tensor]] = []
     for seed in seeds:
         split = split_rows(len(table.labels), seed)
-        scale = fit_scaling(table.features[split.train], scaling)
+        scaler = StandardScaler(with_mean=standard, with_std=standard).fit(table.features[split.train])
         row: list[Tensor] = []
         for rows in split:
-            row += [torch.from_numpy(scale.apply(table.features[rows])), torch.from_numpy(table.labels[rows])]
-        parts.append([*row, torch.from_numpy(split.test)])
+            row += [torch.from_numpy(scaler.transform(table.features[rows])), torch.from_numpy(table.labels[rows])]
+        parts.append(row)
     return Prepared(*(torch.stack(tensors) for tensors in zip(*parts, strict=True)))
 
 

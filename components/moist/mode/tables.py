@@ -1,7 +1,7 @@
 """Tables of numbers with a class each: from a file, from OpenML or bundled; checked, split and standardised."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +44,6 @@ class Split(NamedTuple):
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
-
-
-class Scaling(NamedTuple):
-    """What scaling subtracts and divides by; float32 (D,) each, divisor 1 where a feature is constant in training."""
-
-    mean: NDArray[np.float32]
-    divisor: NDArray[np.float32]
-
-    def apply(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale features, float32 (N, D)."""
-        return (features - self.mean) / self.divisor
 
 
 def load_table(source: str, target: str | None = None, cache: Path | None = None) -> Table:
@@ -133,15 +122,6 @@ def split_rows(rows: int, seed: int) -> Split:
     order = np.random.default_rng([seed, 0]).permutation(rows)
     train, validation = rows * 6 // 10, rows * 8 // 10
     return Split(order[:train], order[train:validation], order[validation:])
-
-
-def fit_scaling(train: NDArray[np.float32], scaling: Literal["none", "standard"]) -> Scaling:
-    """Mean 0 and standard deviation 1 ("standard"), or no change ("none"), from training rows float32 (N, D) alone."""
-    if scaling == "none":
-        return Scaling(np.zeros(train.shape[1], np.float32), np.ones(train.shape[1], np.float32))
-    spread = train.std(axis=0, dtype=np.float64)
-    spread[(train == train[0]).all(axis=0)] = 1.0  # constant in training: nothing to scale by
-    return Scaling(train.mean(axis=0, dtype=np.float64).astype(np.float32), spread.astype(np.float32))
 
 
 def _target_column(name: str, columns: Columns, target: str | None) -> str:

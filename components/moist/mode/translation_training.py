@@ -18,13 +18,9 @@ from moist.mode.gates import load_balance_loss
 from moist.mode.mixture import MixtureOutput
 from moist.mode.translation_corpus import END, PAD, Batch, Pairs, batch_of, epoch_batches
 from moist.mode.translation_model import Translator, TranslatorSpec, scored_pieces
-from moist.training.loop import Checkpoints, History, restore, state_of
+from moist.training.loop import CHECK_EVERY, Checkpoints, History, restore, state_of
 from moist.training.precision import Precision, autocast
 from moist.training.progress import Progress, Silent
-
-CHECK_EVERY = 32
-"""Steps between looks at the loss: each look waits for the device."""
-
 
 BETAS = (0.9, 0.98)
 """AdamW's, as in Vaswani et al. 2017, section 5.3."""
@@ -135,7 +131,7 @@ def train_translator(
                         f"{training.learning_rate:g}); lower the learning rate, or set precision=fp32."
                     )
                 so_far, pending = sum(tokens[: step + 1]), []
-                progress.advanced(so_far - reported, float(sums[1]) / so_far, 0.0)
+                progress.advanced(so_far - reported, float(sums[1]) / so_far)
                 reported = so_far
                 if step + 1 < len(todo):
                     save(epoch, step + 1)

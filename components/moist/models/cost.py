@@ -52,13 +52,8 @@ class Cost:
 
     @property
     def paper_mflops(self) -> float:
-        """The paper's unit, to compare with its tables only: it leaves the router out."""
-        return paper_mflops(self.student_macs)
-
-
-def paper_mflops(student_macs: int) -> float:
-    """macs in the unit of MoIST's Table I: millions, divided by the batch size 64 (checklist, error 1)."""
-    return student_macs / 1e6 / 64
+        """The unit of MoIST's Table I, only to compare with it: the router left out, and divided by a batch of 64."""
+        return self.student_macs / 1e6 / 64
 
 
 def macs(network: nn.Module, shape: tuple[int, int, int]) -> int:
@@ -115,7 +110,7 @@ def cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
     """The cost of one image of `shape` (height, width, channels) in a network or a mixture.
 
     A mixture's parts are counted one by one: in a trace of the whole, routing depends on data and the router would
-    drop out (checklist, error 2). All students are alike, so the first stands for the one that runs.
+    drop out. All students are alike, so the first stands for the one that runs.
     """
     if isinstance(network, Mixture):
         trunk, features = 0, shape

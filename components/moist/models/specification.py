@@ -13,7 +13,7 @@ from moist.frozen import Frozen
 from moist.models.mixture import Mixture, check_clusters
 from moist.models.routers import ClassRouter, CnnRouter, HeadRouter, LinearRouter, TransformerRouter
 from moist.models.student import CHANNELS, Student, feature_shape, split
-from moist.models.teacher import resnet18, small_resnet
+from moist.models.teacher import SmallResNet, resnet18
 
 MAX_PARAMETERS = 2**28
 """The most parameters a specification may ask for: 1 GiB of float32, six times the largest network of the paper."""
@@ -36,7 +36,7 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": Architecture("teacher", resnet18),
-    "small_resnet": Architecture("teacher", small_resnet),
+    "small_resnet": Architecture("teacher", SmallResNet),
     "student": Architecture("student", Student, ("width", "channels")),
     "class_router": Architecture("router", ClassRouter, ("classes", "width", "channels")),
     "cnn_router": Architecture("router", CnnRouter),

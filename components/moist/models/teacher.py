@@ -23,7 +23,8 @@ def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
 class SmallResNet(nn.Module):
     """A stem and three basic blocks, each at half the resolution of the one before; the first halving is a max-pool.
 
-    Images below 16 pixels are not pooled after the stem, or too little would be left of them.
+    Images below 16 pixels are not pooled after the stem, or too little would be left of them. `shape` is height, width,
+    channels; the network maps float (B, channels, height, width) to logits float (B, classes).
     """
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
@@ -62,11 +63,3 @@ def halving_block(channels_in: int, channels_out: int) -> nn.Module:
     )
     block: nn.Module = BasicBlock(channels_in, channels_out, stride=2, downsample=shortcut)
     return block
-
-
-def small_resnet(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A fast teacher for CPUs; `shape` is height, width, channels.
-
-    The network maps float (B, channels, height, width) to logits float (B, classes).
-    """
-    return SmallResNet(shape, classes)

@@ -1,4 +1,4 @@
-"""Settings that every training stage has, with their bounds."""
+"""Settings that training stages share, with their bounds."""
 
 import math
 from typing import Literal

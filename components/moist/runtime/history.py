@@ -14,8 +14,7 @@ from moist.runtime.lineage import artifacts_under, trace
 from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
 from moist.runtime.location import Location
 from moist.runtime.outcome import TABLE, show_outcome
-from moist.runtime.pipeline_spec import check_arguments, defaults_of
-from moist.runtime.rerun import arguments_changed, changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
+from moist.runtime.rerun import check_imports, planned_rerun, task_named, tasks_to_rerun
 from moist.runtime.runs import RUNS_URI, RunRecord, artifacts_of, fetch, find_artifact, list_runs, read_run, same_name
 from moist.runtime.store import Store, store_is_configured
 from moist.runtime.terminal import columns, say, show, shown
@@ -113,13 +112,15 @@ def rerun_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -
                 "part; run it again as a whole, its unchanged tasks are taken from the cache."
             )
         task = task_named(pipeline, options.stage)
-        before = earlier.changed.get(task, {})
-        settings = changed_settings(pipeline, task, options.set, earlier.arguments, before)
-        changes = {**earlier.changed, task: {**before, **settings}}
-        again = rerun_of(pipeline, tasks_to_rerun(pipeline, task, options.downstream), changes, earlier.artifacts)
-        defaults = defaults_of(again.pipeline)
-        arguments = {name: earlier.arguments.get(name, default) for name, default in defaults.items()}
-        check_arguments(again.pipeline, {**earlier.arguments, **arguments_changed(pipeline, changes), **arguments})
+        again, arguments, changes = planned_rerun(
+            pipeline,
+            task,
+            options.set,
+            downstream=options.downstream,
+            arguments=earlier.arguments,
+            changed=earlier.changed,
+            artifacts=earlier.artifacts,
+        )
         check_imports(store, again)
         run_id = new_run_id(name)
         folder = options.home.resolve() / "runs" / run_id

@@ -3,7 +3,6 @@
 import copy
 import inspect
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Optional, get_args, get_origin
 
@@ -22,7 +21,7 @@ def container_component(stage: Stage) -> Any:
     input, which carries them all, so a setting never needs a hand-written flag.
     """
 
-    def component(**_: Any) -> dsl.ContainerSpec:
+    def function(*_: Any) -> dsl.ContainerSpec:
         return dsl.ContainerSpec(
             image=IMAGES[stage.image],
             command=["python3", "-m", stage.module],
@@ -43,7 +42,6 @@ def container_component(stage: Stage) -> Any:
         parameters.append(_parameter(name, _kfp_type(info.annotation), info.default))
     # A parameter without a default may not follow one with; kfp passes by name, so the order is free.
     parameters.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
-    function: Callable[..., Any] = lambda *values: component()  # noqa: E731 - kfp calls it with placeholders
     function.__name__ = stage.name
     function.__doc__ = _docstring(stage)
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

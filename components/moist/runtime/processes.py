@@ -23,7 +23,7 @@ PROCESSES = "MOIST_PROCESSES"
 
 
 def wanted(stage: Stage) -> int:
-    """How many processes are to run a stage's function; always 1 for a stage that does not train.
+    """How many processes are to run a stage's function; always 1 for a stage that does not train on images.
 
     Raises:
         InputError: for a number that is not one, or more processes than GPUs where there are GPUs.

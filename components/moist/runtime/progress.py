@@ -22,9 +22,10 @@ class TerminalProgress:
             width = shutil.get_terminal_size((100, 24)).columns
             self._bar = tqdm(total=images, desc=self._heading, unit=self._unit, unit_scale=True, ncols=width)
 
-    def advanced(self, images: int, loss: float, accuracy: float) -> None:
+    def advanced(self, images: int, loss: float, accuracy: float | None = None) -> None:
         if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.2%}", refresh=False)
+            known = "" if accuracy is None else f", accuracy {accuracy:.2%}"
+            self._bar.set_postfix_str(f"loss {loss:.4f}{known}", refresh=False)
             self._bar.update(images)
 
     def epoch_ended(self, values: dict[str, float]) -> None:

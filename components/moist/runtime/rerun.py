@@ -14,7 +14,7 @@ from moist.errors import DamagedArtifactError, InputError
 from moist.runtime.artifacts import MANIFEST, InputRecord, Manifest
 from moist.runtime.location import refuse_credentials
 from moist.runtime.loops import planned_tasks
-from moist.runtime.pipeline_spec import producers_of, stages_of
+from moist.runtime.pipeline_spec import check_arguments, defaults_of, producers_of, stages_of
 from moist.runtime.runs import Artifacts, same_name
 from moist.runtime.stage import parse_settings
 from moist.runtime.store import Store
@@ -86,6 +86,35 @@ def changed_settings(
         texts[name.strip().replace("-", "_")] = text.strip()
     checked = parse_settings(stage.settings, {**settings_values(before), **changed, **texts})
     return {name: getattr(checked, name) for name in texts}
+
+
+def planned_rerun(
+    pipeline: Any,
+    task: str,
+    assignments: list[str],
+    *,
+    downstream: bool,
+    arguments: Mapping[str, Any],
+    changed: Mapping[str, Mapping[str, Any]],
+    artifacts: Artifacts,
+) -> tuple[Rerun, dict[str, Any], dict[str, dict[str, Any]]]:
+    """A task of an earlier run again with `assignments` (`name=value`), with `downstream` all that depend on it.
+
+    `arguments` are the earlier run's, `changed` the settings by task in which it differed from them itself.
+
+    Returns:
+        What to run, its arguments, and `changed` with the new ones.
+
+    Raises:
+        InputError: an assignment or what it leads to is not allowed, or the earlier run lacks an artifact.
+    """
+    before = changed.get(task, {})
+    settings = changed_settings(pipeline, task, assignments, arguments, before)
+    changes = {**{name: dict(values) for name, values in changed.items()}, task: {**before, **settings}}
+    again = rerun_of(pipeline, tasks_to_rerun(pipeline, task, downstream), changes, artifacts)
+    own = {name: arguments.get(name, default) for name, default in defaults_of(again.pipeline).items()}
+    check_arguments(again.pipeline, {**arguments, **arguments_changed(pipeline, changes), **own})
+    return again, own, changes
 
 
 def arguments_changed(pipeline: Any, changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

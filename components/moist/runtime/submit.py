@@ -22,8 +22,8 @@ from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.loops import planned_tasks
 from moist.runtime.outcome import TABLE, Outcome, show_outcome
-from moist.runtime.pipeline_spec import check_arguments, defaults_of, refuse_downloads, stages_of
-from moist.runtime.rerun import changed_settings, check_imports, rerun_of, task_named, tasks_to_rerun
+from moist.runtime.pipeline_spec import defaults_of, refuse_downloads, stages_of
+from moist.runtime.rerun import check_imports, planned_rerun, task_named
 from moist.runtime.runs import LATEST
 from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
 from moist.runtime.terminal import columns, say, show
@@ -100,17 +100,21 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     task = task_named(pipeline, options.stage)
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
     given = {**defaults_of(pipeline), **((config.parameters if config else None) or {})}
-    changes = {task: changed_settings(pipeline, task, options.set, given, {})}
-    tasks = tasks_to_rerun(pipeline, task, options.downstream)
     artifacts = artifacts_under(store, root)
     if not artifacts:
         raise InputError(
             f"Nothing lies under {root}: Kubeflow took all of that run from its cache, or its artifacts are elsewhere "
             "(--root). Rerun from the run that made them, or submit it again with --no-cache."
         )
-    again = rerun_of(pipeline, tasks, changes, artifacts)
-    arguments = {name: given.get(name, default) for name, default in defaults_of(again.pipeline).items()}
-    check_arguments(again.pipeline, {**given, **arguments})
+    again, arguments, _ = planned_rerun(
+        pipeline,
+        task,
+        options.set,
+        downstream=options.downstream,
+        arguments=given,
+        changed={},
+        artifacts=artifacts,
+    )
     check_imports(store, again)
     say(f"{', '.join(again.tasks)} again, from {earlier.run_id}")
     submission = _submission(options, pipeline, again.yaml, arguments, TABLE)

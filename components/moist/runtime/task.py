@@ -96,9 +96,7 @@ def parse_task(stage: Stage, argv: Sequence[str]) -> Task:
 
 
 def _parser(stage: Stage) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {stage.module}", description=stage.summary, allow_abbrev=False, exit_on_error=True
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {stage.module}", description=stage.summary, allow_abbrev=False)
     artifacts = parser.add_argument_group("artifacts", "each a path or an s3:// URI")
     for name, port in stage.inputs.items():
         note = " (optional)" if port.optional else ""

@@ -1,5 +1,6 @@
 """Predictions of a model over a split, and what they say: accuracy, loss, calibration, confusion."""
 
+import math
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -97,5 +98,5 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     from scipy.optimize import minimize_scalar
 
     wide, labels = logits.double(), labels.cpu()
-    found = minimize_scalar(lambda log_t: loss(wide / float(torch.tensor(log_t).exp()), labels), bounds=(-3, 3))
-    return float(torch.tensor(found.x).exp())
+    found = minimize_scalar(lambda log_t: loss(wide / math.exp(log_t), labels), bounds=(-3, 3))
+    return math.exp(found.x)

@@ -1,4 +1,4 @@
-"""The one training loop: augmented batches, an objective, AdamW or SGD with warm-up and cosine, and safe restarts."""
+"""The loop that trains on images: augmented batches, an objective, an optimizer with warm-up and cosine, restarts."""
 
 import math
 import time
@@ -137,7 +137,7 @@ def fit(
         progress.epoch_begins(epoch, recipe.epochs, count)
         order = epoch_order(count, recipe.seed, epoch).to(images.device)
         view = recipe.view(epoch)
-        began, seen, pending = time.perf_counter(), 0, []
+        began, seen, pending = time.perf_counter(), first_step * recipe.batch_size, []
         for step in range(first_step, steps):
             whole = order[step * recipe.batch_size : (step + 1) * recipe.batch_size if step + 1 < steps else count]
             indices, share = distributed.slice_of(whole)
@@ -158,9 +158,8 @@ def fit(
             if (step + 1) % CHECK_EVERY == 0 or step + 1 == steps:
                 sums = sums + _checked(distributed.total(torch.stack(pending)).cpu(), epoch, step, recipe)
                 so_far = (step + 1) * recipe.batch_size if step + 1 < steps else count
-                advanced = so_far - max(seen, first_step * recipe.batch_size)
+                progress.advanced(so_far - seen, float(sums[0]) / so_far, float(sums[1]) / so_far)
                 seen, pending = so_far, []
-                progress.advanced(advanced, float(sums[0]) / so_far, float(sums[1]) / so_far)
                 if step + 1 < steps:
                     save(epoch, step + 1)
         values = {"loss": float(sums[0]) / count, "accuracy": float(sums[1]) / count}

@@ -9,8 +9,8 @@ class Progress(Protocol):
     def epoch_begins(self, epoch: int, epochs: int, images: int) -> None:
         """Epoch `epoch` of `epochs`, counted from 1, over so many images."""
 
-    def advanced(self, images: int, loss: float, accuracy: float) -> None:
-        """So many more images were seen; running means of this epoch."""
+    def advanced(self, images: int, loss: float, accuracy: float | None = None) -> None:
+        """So many more images were seen; running means of this epoch, the accuracy where the loop knows it."""
 
     def epoch_ended(self, values: dict[str, float]) -> None:
         """The epoch's values: loss, accuracy (0-1), images_per_second and what else the loop measured."""
@@ -21,6 +21,6 @@ class Silent:
 
     def epoch_begins(self, epoch: int, epochs: int, images: int) -> None: ...
 
-    def advanced(self, images: int, loss: float, accuracy: float) -> None: ...
+    def advanced(self, images: int, loss: float, accuracy: float | None = None) -> None: ...
 
     def epoch_ended(self, values: dict[str, float]) -> None: ...

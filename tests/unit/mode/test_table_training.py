@@ -6,7 +6,7 @@ import torch
 from moist.errors import DivergedError, InputError
 from moist.mode.table_mixtures import DENSE, SINGLE, SPARSE, BatchedMixtures, TableModel, build_mixture, with_one
 from moist.mode.table_training import TableTraining, prepare, train_batched, train_one
-from moist.mode.tables import Table
+from moist.mode.tables import Table, split_rows
 from pydantic import ValidationError
 
 MODELS = {
@@ -100,11 +100,14 @@ def test_the_kept_epoch_is_the_best_on_validation_for_every_member(digits: Table
 
 def test_every_seed_has_its_own_split_scaled_by_its_own_training_rows(blobs: Table) -> None:
     data = prepare(blobs, "standard", [0, 1])
-    assert not torch.equal(data.test_rows[0], data.test_rows[1])
+    first, second = (split_rows(len(blobs.labels), seed) for seed in (0, 1))
+    assert not np.array_equal(first.test, second.test)
     torch.testing.assert_close(data.train.mean(dim=1), torch.zeros(2, 4), rtol=0, atol=1e-5)
     torch.testing.assert_close(data.train.std(dim=1, correction=0), torch.ones(2, 4), rtol=1e-4, atol=0)
     raw = prepare(blobs, "none", [0, 1])
-    np.testing.assert_array_equal(raw.test[1].numpy(), blobs.features[data.test_rows[1].numpy()])
+    np.testing.assert_array_equal(raw.test[1].numpy(), blobs.features[second.test])
+    scaled = (raw.test - raw.train.mean(dim=1, keepdim=True)) / raw.train.std(dim=1, correction=0, keepdim=True)
+    torch.testing.assert_close(data.test, scaled, rtol=1e-4, atol=1e-5)
 
 
 def test_it_learns_and_sgd_does_too(blobs: Table) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from moist.errors import InputError
-from moist.mode.tables import Table, fit_scaling, load_table, make_table, split_rows
+from moist.mode.tables import Table, load_table, make_table, split_rows
 
 ROWS = [("1.5", "2", "red"), ("-3", "4e2", "blue"), ("0", "5", "red"), ("7", "1", "green"), ("8", "2", "blue")]
 FEATURES = np.array([[1.5, 2], [-3, 400], [0, 5], [7, 1], [8, 2]], dtype=np.float32)
@@ -126,15 +126,12 @@ def test_other_bad_sources(tmp_path: Path) -> None:
         load_table(str(tmp_path / "s.arff"))
 
 
-def test_constant_features_are_noted_and_scaled_to_zero(digits: Table) -> None:
+def test_constant_features_are_noted(digits: Table) -> None:
     assert digits.features.shape == (1797, 64)
     assert len(digits.classes) == 10
     assert digits.notes == (
         "3 of 64 features of digits are constant and say nothing: pixel_0_0, pixel_4_0, pixel_4_7.",
     )
-    scaled = fit_scaling(digits.features, "standard").apply(digits.features)
-    assert (scaled[:, 0] == 0).all()
-    assert np.isfinite(scaled).all()
 
 
 def test_split_deals_every_row_once_and_by_seed() -> None:
@@ -143,11 +140,3 @@ def test_split_deals_every_row_once_and_by_seed() -> None:
     assert sorted(np.concatenate(split).tolist()) == list(range(103))
     assert np.array_equal(split.test, split_rows(103, 7).test)
     assert not np.array_equal(split.test, split_rows(103, 8).test)
-
-
-def test_scaling_is_of_the_training_rows_alone() -> None:
-    train = np.array([[0.0, 5.0], [4.0, 5.0]], dtype=np.float32)
-    scaling = fit_scaling(train, "standard")
-    np.testing.assert_allclose(scaling.apply(train), [[-1, 0], [1, 0]])
-    np.testing.assert_allclose(scaling.apply(np.array([[10.0, 6.0]], np.float32)), [[4, 1]])
-    assert np.array_equal(fit_scaling(train, "none").apply(train), train)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from moist.errors import InputError
-from moist.models.cost import macs, paper_mflops, parameters
+from moist.models.cost import cost, macs, parameters
 from moist.models.mixture import Mixture
 from moist.models.routers import CnnRouter, TransformerRouter
 from moist.models.specification import ARCHITECTURES, MAX_PARAMETERS, MixtureSpec, NetworkSpec, build, skeleton
@@ -37,7 +37,7 @@ def test_cnn_router_is_the_papers() -> None:
     list(enumerate((0.0896, 0.0917, 0.0958, 0.1040, 0.1204, 0.1532, 0.2189, 0.3503, 0.6131), start=5)),
 )
 def test_widths_cost_what_figure_3b_shows(exponent: int, expected: float) -> None:
-    assert paper_mflops(macs(Student(CIFAR, 10, width=2**exponent), CIFAR)) == pytest.approx(expected, abs=5e-5)
+    assert cost(Student(CIFAR, 10, width=2**exponent), CIFAR).paper_mflops == pytest.approx(expected, abs=5e-5)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (9, 13, 2)])
