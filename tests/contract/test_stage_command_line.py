@@ -135,6 +135,29 @@ def test_kubeflow_s_whole_doubles_are_integers(tmp_path: Path, tiny: Run) -> Non
     assert tiny("--executor-input", json.dumps(given))[0] == 2
 
 
+def test_a_gpu_that_was_asked_for_and_cannot_be_used_is_an_error(
+    tmp_path: Path, tiny: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else training takes the CPU for a day, while the GPU idles. Outside a cluster nobody gives what is asked for."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run = tmp_path / "pipeline" / "run" / "tiny" / "0a1b2c3d-0a1b-4c3d-8e9f-0a1b2c3d4e5f"
+
+    def asked(folder: Path) -> tuple[int, str]:
+        given = {
+            "inputs": {"parameterValues": {"lines": 1, "pipelinechannel--gpu_count": "1"}},
+            "outputs": {
+                "outputFile": str(tmp_path / "task" / "out.json"),
+                "artifacts": {n: {"artifacts": [{"uri": str(folder / n)}]} for n in ("copy", "page", "metrics")},
+            },
+        }
+        return tiny("--executor-input", json.dumps(given))
+
+    code, error = asked(run)
+    assert (code, "was given 1 GPU(s), but PyTorch can use none" in error) == (2, True), error
+    assert not list(run.iterdir())
+    assert asked(tmp_path / "elsewhere") == (0, "")
+
+
 def test_missing_inputs_and_outputs_are_named(tmp_path: Path, tiny: Run) -> None:
     code, error = tiny("--copy", tmp_path / "copy")
     assert code == 2

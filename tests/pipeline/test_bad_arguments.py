@@ -107,9 +107,36 @@ def test_containers_do_not_download(arguments: list[str], name: str) -> None:
         (["--gpu-count", "two"], "Setting gpu_count='two' is not allowed"),
         (["--tolerations", '{"key": "x"}'], 'tolerations must be a list, not {"key": "x"}'),
         (["--node-selector", "[1]"], "node_selector must be a JSON object, not [1]"),
+        (["--node-selector", '{"gpu": true}'], "Setting node_selector is not allowed (gpu: Input should be a valid"),
+        (["--tolerations", '[{"opperator": "Exists"}]'], "Setting tolerations is not allowed (0.opperator: Extra"),
+        (["--tolerations", '[{"key": 3}]'], "Setting tolerations is not allowed (0.key: Input should be a valid"),
+        (["--gpu-type", "gpu"], "Setting gpu_type='gpu' is not allowed: give a resource, such as nvidia.com/gpu"),
+        (["--train-memory", "0"], "Setting train_memory='0' is not allowed"),
     ],
 )
 def test_resources_that_kubernetes_would_refuse(arguments: list[str], said: str) -> None:
+    done = run_command("compile", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dataset", "cifar10"], "Data set cifar10 is not bundled"),
+        (["--dataset", "digits", "--source", "s3://bucket/digits"], "Data set digits is bundled"),
+        (["--dataset", "nothing"], "Setting name='nothing' is not allowed"),
+        (["--dataset", "cifar10", "--source", "/data/cifar"], "Setting source='/data/cifar' is not allowed in contain"),
+        (["--dataset", "cifar10", "--source", "gs://b/c"], "Setting source='gs://b/c' is not allowed in containers"),
+        (["--pipeline", "mode", "--tables", "./my.csv"], "Setting source='./my.csv' is not allowed in containers"),
+        (
+            ["--pipeline", "mode", "--text-source", "a", "--text-target", "b"],
+            "Setting source='a' is not allowed in",
+        ),
+    ],
+)
+def test_a_cluster_finds_no_such_data(arguments: list[str], said: str) -> None:
     done = run_command("compile", *arguments)
     assert done.returncode == 2
     assert said in done.stderr

@@ -1,16 +1,18 @@
 """What a changed setting of a rerun is judged by, and what is left of an earlier image's name."""
 
 import functools
+import re
 from typing import Any
 
 import pytest
+import yaml
 from conftest import moist_pipeline
 from moist.errors import InputError
 from moist.presets import preset_arguments
 from moist.runtime.artifacts import InputRecord
 from moist.runtime.kubeflow import moved_image
 from moist.runtime.pipeline_spec import check_arguments, defaults_of, stages_of
-from moist.runtime.rerun import planned_rerun
+from moist.runtime.rerun import planned_rerun, rerun_of
 
 RECORD = InputRecord(uri="s3://moist/somewhere", digest="sha256:" + 64 * "0")
 
@@ -51,6 +53,17 @@ def test_what_another_stage_was_changed_to_counts() -> None:
     checked(
         "train-jointly", ["second_share=0.2"], {"prepare-data": {"validation_fraction": 0.1}}, validation_fraction=0.0
     )
+
+
+@pytest.mark.parametrize("task", ["train-teacher", "train-jointly", "evaluate", "prepare-data"])
+def test_a_rerun_defines_every_parameter_that_it_reads(task: str) -> None:
+    """Also those that only say on which nodes its pods may run: Kubeflow's driver fails for want of them."""
+    pipeline = best_pipeline()
+    artifacts = {name: dict.fromkeys(stage.outputs, RECORD) for name, stage in stages_of(pipeline).items()}
+    spec, platform = yaml.safe_load_all(rerun_of(pipeline, [task], {}, artifacts).yaml)
+    read = set(re.findall(r"componentInputParameter': '(\w+)'", str(platform) + str(spec["root"]["dag"])))
+    assert read == set(spec["root"].get("inputDefinitions", {}).get("parameters", {}))
+    assert ("tolerations" in read) == (task != "prepare-data")
 
 
 def test_of_an_image_only_what_is_named_changes() -> None:

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kfp_server_api as api
 import pytest
 import yaml
 from kfp import components
 from kubeflow_server import Fault, Kubeflow, serve
 from moist.errors import InputError
+from moist.pipelines.sweep import sweep_pipeline
 from moist.runtime import cluster, local_store, watch
 from moist.runtime.artifacts import InputRecord
 from moist.runtime.command_line import main
+from moist.runtime.kubeflow import Images
 from moist.runtime.store import Store
 from moist.runtime.submit import TABLE
 from small_stages.small_pipeline import small_pipeline
@@ -175,6 +178,19 @@ def test_a_run_that_may_outgrow_argo_s_record_is_told_of(
 ) -> None:
     assert submitted(real_command, kubeflow, "--pipeline", "sweep", "--preset", "quick", "--seeds", seeds) == 0
     assert ("when Argo's record of it outgrows 1 MiB" in capsys.readouterr().err) == warned
+
+
+def test_tasks_in_loops_and_what_prepares_a_pod_are_named() -> None:
+    """Kubeflow gives every iteration's task the same name, and an identity of its own."""
+    names = watch.task_names(sweep_pipeline(Images()))
+    assert {"train-teacher", "distill-by-width", "compare-sweep"} <= set(names.values())
+    shown = [("for-loop-1", "a"), ("distill-by-width", "b"), ("distill-by-width", "c"), ("evaluate-driver", "d")]
+    details = [
+        api.V2beta1PipelineTaskDetail(task_id=key, display_name=name, state="SUCCEEDED" if key == "c" else "FAILED")
+        for name, key in shown
+    ]
+    run = api.V2beta1Run(state="FAILED", run_details=api.V2beta1RunDetails(task_details=details))
+    assert "(distill-by-width failed; evaluate failed)" in watch.failure_of(run, names, "link")
 
 
 def test_a_failed_run_names_its_task_and_ends_with_1(

@@ -192,7 +192,18 @@ def test_what_another_run_has_finished_is_trained_anew(tmp_path: Path, capsys: p
     assert found is not None
     assert found["epoch"] == RECIPE.epochs + 1
     assert first.load() is None
-    assert "training anew" in capsys.readouterr().err
+    assert "it is of another run, which finished the training" in capsys.readouterr().err
+
+
+def test_a_run_finds_its_own_checkpoint_behind_what_another_has_finished(tmp_path: Path) -> None:
+    first, second = (StoredCheckpoints(IDENTITY, 0, str(tmp_path), run=f"s3://bucket/moist/{n}") for n in (1, 2))
+    first.save({"epoch": 3, "step": 0})
+    second.save({"epoch": 9, "step": 0, "finished": True})
+    found = first.load()
+    assert found is not None
+    assert found["epoch"] == 3
+    third = StoredCheckpoints(IDENTITY, 0, str(tmp_path), run="s3://bucket/moist/3")
+    assert third.load() is None
 
 
 def test_a_checkpoint_is_due_after_its_interval(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class StoredCheckpoints:
             names = sorted(self._names(), reverse=True)
         except OSError as error:
             raise InputError(f"{CHECKPOINTS}: {self._where} cannot be read ({error.strerror}).") from None
+        finished_elsewhere = False
         for name in names:
             try:
                 state = self._read(name)
@@ -72,9 +73,11 @@ class StoredCheckpoints:
             except (DamagedArtifactError, FileNotFoundError, *NO_STATE) as error:
                 self._say(f"checkpoint {name[:8]} is damaged and was passed over ({str(error).splitlines()[0]})")
                 continue
-            if state.get("finished") and state.get("run") != self._run:
-                self._say(f"training anew: checkpoint {name[:8]} is of another run, which finished it")
-                return None
+            own = state.get("run") == self._run
+            if not own and (finished_elsewhere or state.get("finished")):
+                self._say(f"checkpoint {name[:8]} was passed over: it is of another run, which finished the training")
+                finished_elsewhere = True
+                continue
             self._say(f"going on from checkpoint {name[:8]}: {position}")
             self._kept = True
             return state

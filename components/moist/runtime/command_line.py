@@ -16,6 +16,7 @@ from moist.runtime.flags import (
     add_cluster,
     add_home,
     add_images,
+    add_sizes,
     add_submission,
     add_submit,
     for_a_cluster_only,
@@ -24,7 +25,7 @@ from moist.runtime.flags import (
 from moist.runtime.kubeflow import Images
 from moist.runtime.local_store import BUCKET
 from moist.runtime.outcome import show_outcome
-from moist.runtime.pipeline_spec import refuse_downloads
+from moist.runtime.pipeline_spec import check_sources
 from moist.runtime.run_here import add_run_arguments, finished_run
 from moist.runtime.runs import artifacts_of
 from moist.runtime.terminal import check_yaml, exit_code_of, say
@@ -109,6 +110,7 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
     add_cluster(rerun)
     add_submission(rerun)
     add_images(rerun, otherwise="the earlier run's")
+    add_sizes(rerun, made)
     rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
     lineage = command("lineage", history.lineage_command, "show where every artifact of a run came from")
@@ -166,11 +168,11 @@ def _run(pipeline: Pipeline, options: argparse.Namespace) -> None:
 
 def _compile(pipeline: Pipeline, options: argparse.Namespace) -> None:
     made, arguments = _made(pipeline, options)
-    refuse_downloads(made, arguments, network=True)
+    check_sources(made, arguments, network=True)
     check_yaml(options.output)
     submit.warn_of_many_tasks(made, arguments)
     compiler.Compiler().compile(made, str(options.output), pipeline_parameters=arguments)
-    say(f"Wrote {options.output}: preset {options.preset}.")
+    say(f"Wrote {options.output}: preset {options.preset}. {submit.images_told(options)}")
 
 
 def _submit(pipeline: Pipeline, options: argparse.Namespace) -> int:

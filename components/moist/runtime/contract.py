@@ -106,11 +106,13 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
     started, clock = datetime.now(UTC), time.monotonic()
     cores.keep_to_the_limit()
     locations = _locations(task, stage)
+    run = next(filter(None, map(cluster_run, locations.values())), "")
+    if run and task.gpus:
+        _check_gpus(stage, task.gpus)
     with _workspace() as workspace, full_disk_is_an_error(workspace):
         inputs, records = _bring_all(task, stage, workspace)
         staged = {name: workspace / "out" / name for name in stage.outputs}
         (workspace / "out").mkdir()
-        run = next(filter(None, map(cluster_run, locations.values())), "")
         running = Running(_identity(stage, task, records), records, run)
         token = RUNNING.set(running)
         try:
@@ -143,6 +145,22 @@ def execute(task: Task, stage: Stage, function: Function) -> None:
     if task.output_file is None or all(_is_uploaded(location, task) for location in locations.values()):
         for finish in running.after_success:
             finish()
+
+
+def _check_gpus(stage: Stage, count: int) -> None:
+    """Say on which GPU a task runs that was given some.
+
+    Raises:
+        InputError: PyTorch cannot use them, and would train on the CPU for hours while they idle.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(
+            f"This task was given {count} GPU(s), but PyTorch can use none: see to the node's driver and container "
+            "runtime (the job gpu-check in k8s/overlays/gpu), or run on the CPU, with --gpus 0."
+        )
+    sys.stderr.write(f"{stage.name}: on {torch.cuda.get_device_name()}\n")
 
 
 def _locations(task: Task, stage: Stage) -> dict[str, str]:

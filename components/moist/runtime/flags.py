@@ -9,6 +9,7 @@ from moist.errors import InputError
 from moist.runtime import cluster
 from moist.runtime.kubeflow import IMAGES, Images
 from moist.runtime.pipeline_spec import READERS, parameters_of
+from moist.runtime.scheduling import SIZES
 
 
 def add_arguments(parser: argparse.ArgumentParser, pipeline: Any, presets: Iterable[str]) -> None:
@@ -16,9 +17,27 @@ def add_arguments(parser: argparse.ArgumentParser, pipeline: Any, presets: Itera
     parser.add_argument("--preset", choices=tuple(presets), default="quick", help="a named set of arguments [quick]")
     group = parser.add_argument_group("pipeline arguments", "each overrides the preset; lists: a,b or JSON")
     for name, spec in parameters_of(pipeline).items():
-        metavar = spec["parameterType"].rsplit("_", 1)[-1]
-        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if spec["parameterType"] == "BOOLEAN" else {}
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=_reader(spec), **switch)
+        _add_argument(group, name, spec)
+
+
+def add_sizes(parser: argparse.ArgumentParser, pipeline: Any) -> None:
+    """Flags for the pipeline's parameters that say what a training task asks for."""
+    group = parser.add_argument_group("resources of training tasks", "each instead of the earlier run's")
+    specs = parameters_of(pipeline)
+    for name in SIZES:
+        if name in specs:
+            _add_argument(group, name, specs[name])
+    _add_gpus(group)
+
+
+def _add_argument(group: Any, name: str, spec: dict[str, Any]) -> None:
+    metavar = spec["parameterType"].rsplit("_", 1)[-1]
+    switch: dict[str, Any] = {"nargs": "?", "const": "true"} if spec["parameterType"] == "BOOLEAN" else {}
+    group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=_reader(spec), **switch)
+
+
+def _add_gpus(parser: Any) -> None:
+    parser.add_argument("--gpus", dest="gpu_count", type=_count, metavar="N", help="GPUs a training task; 0: on CPUs")
 
 
 def add_images(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
@@ -64,7 +83,7 @@ def add_submit(parser: argparse.ArgumentParser) -> None:
     add_cluster(parser, required=True)
     add_submission(parser)
     parser.add_argument("--no-cache", action="store_true", help="run every task, also unchanged ones")
-    parser.add_argument("--gpus", dest="gpu_count", type=_count, metavar="N", help="GPUs a training task; 0: on CPUs")
+    _add_gpus(parser)
 
 
 def add_cluster(parser: argparse.ArgumentParser, required: bool = False) -> None:
@@ -94,7 +113,7 @@ def add_submission(parser: argparse.ArgumentParser) -> None:
 def for_a_cluster_only(options: argparse.Namespace) -> None:
     """Raises InputError for a flag that would do nothing, since --host is not there."""
     of_cluster = ("namespace", "token_file", "service_account", "pipeline_root", "keep_as", "no_wait", "root")
-    for name in (*of_cluster, "repository", "tag", "slim_image", "train_image"):
+    for name in (*of_cluster, "repository", "tag", "slim_image", "train_image", *SIZES):
         if getattr(options, name, None):
             raise InputError(f"--{name.replace('_', '-')} is for a cluster: give --host, too, or leave it out.")
 

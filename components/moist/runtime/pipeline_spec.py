@@ -7,12 +7,12 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from moist.data.sources import KINDS
+from moist.data.sources import KINDS, check_source
 from moist.errors import InputError
 from moist.mode.results import offered
 from moist.mode.tables import OPENML_IDS
 from moist.runtime.common_settings import numbers
-from moist.runtime.location import refuse_credentials
+from moist.runtime.location import is_uri, refuse_credentials
 from moist.runtime.loops import Planned, planned_tasks
 from moist.runtime.scheduling import check_resources
 from moist.runtime.stage import Stage, parse_settings
@@ -113,6 +113,8 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
     Of a rerun on a cluster, an argument that none of its tasks takes may be unknown.
     """
     name, value, router_answers = stage.name, task.values.get, bool(arguments.get("router_answers"))
+    if name == "prepare_data":
+        check_source(str(value("name")), value("source"))
     if name == "train_jointly" and value("second_share") and arguments.get("validation_fraction") == 0:
         raise InputError(
             f"Setting second_share={value('second_share')} is not allowed: it needs validation images, and "
@@ -155,23 +157,41 @@ def _check_alphas(model: str, alphas: str, candidates: str) -> None:
         )
 
 
-def refuse_downloads(pipeline: Any, arguments: Mapping[str, Any], network: bool) -> None:
-    """Raises InputError where a task would download what it cannot: images, for which the slim image has no program.
+SOURCES = {
+    "prepare_data": ("source",),
+    "prepare_table": ("source",),
+    "train_translator": tuple(
+        f"{part}{side}" for part in ("", "validation_", "test_") for side in ("source", "target")
+    ),
+}
+"""The settings of a stage that name data."""
 
-    Without `network` tables of OpenML, too.
+BUNDLED = {"prepare_data": "bundled", "prepare_table": "digits"}
+"""What needs no source besides the image."""
+
+
+def check_sources(pipeline: Any, arguments: Mapping[str, Any], network: bool) -> None:
+    """Raises InputError where a task in a container would not find its data.
+
+    It sees no file of this machine, downloads no images, for which the slim image has no program, and without `network`
+    no table of OpenML either.
     """
     for stage, task in _planned_stages(pipeline, arguments):
-        name, source = stage.name, str(task.values.get("source"))
-        if name == "prepare_data" and source == "download":
-            what = f"source=download of {task.values.get('name')}"
-        elif name == "prepare_table" and not network and (source in OPENML_IDS or source.isdecimal()):
-            what = f"source={source}, a table of OpenML,"
-        else:
-            continue
-        raise InputError(
-            f"Setting {what} is not allowed in containers, which cannot download it: put it into the store, and give "
-            "its s3:// address."
-        )
+        for name in SOURCES.get(stage.name, ()):
+            source = str(task.values.get(name) or "")
+            openml = stage.name == "prepare_table" and (source in OPENML_IDS or source.isdecimal())
+            if not source or is_uri(source) or source == BUNDLED.get(stage.name) or (openml and network):
+                continue
+            if openml:
+                what, why = f"{name}={source}, a table of OpenML,", "cannot download it"
+            elif stage.name == "prepare_data" and source == "download":
+                what, why = f"{name}={source} of {task.values.get('name')}", "cannot download it"
+            else:
+                what, why = f"{name}={source!r}", "see no files of this machine"
+            raise InputError(
+                f"Setting {what} is not allowed in containers, which {why}: put it into the store, and give its s3:// "
+                "address."
+            )
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """One component again: a pipeline of only the tasks to rerun, their inputs imported from an earlier run's artifacts."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,8 +145,12 @@ def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Mapping[str,
         inputs |= {setting: {"runtimeValue": {"constant": value}} for setting, value in changes.get(name, {}).items()}
     parts = {name: everything[name] for name in (task["componentRef"]["name"] for task in kept.values())}
     executors = {label: spec["deploymentSpec"]["executors"][label] for label in map(_label, parts.values())}
+    for kind in platform.get("platforms", {}).values():
+        settings = kind["deploymentSpec"]["executors"]
+        kind["deploymentSpec"]["executors"] = {label: settings[label] for label in settings if label in executors}
     definitions = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    parameters = {name: definitions[name] for name in definitions if name in _used(kept.values())}
+    used = _parameters_in([kept, platform])
+    parameters = {name: definitions[name] for name in definitions if name in used}
     importers: dict[str, Any] = {}
     imports: dict[str, InputRecord] = {}
     for given in itertools.chain.from_iterable(map(_taken, kept.values())):
@@ -158,7 +162,7 @@ def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Mapping[str,
         if "importer" in executor:  # the earlier run was a rerun itself: what it imported, this one does
             importers[producer] = every[producer]
             parts[every[producer]["componentRef"]["name"]], executors[_label(component)] = component, executor
-            parameters |= {name: definitions[name] for name in _used([every[producer]])}
+            parameters |= {name: definitions[name] for name in _parameters_in(every[producer])}
             continue
         name, reference = f"import-{producer}-{output}", _reference(earlier, producer, output)
         definition = component["outputDefinitions"]["artifacts"][output]
@@ -177,9 +181,6 @@ def rerun_of(pipeline: Any, tasks: list[str], changes: Mapping[str, Mapping[str,
         task["dependentTasks"] = sorted({given["producerTask"] for given in _taken(task)})
     spec["root"] = {"dag": {"tasks": {**importers, **kept}}, "inputDefinitions": {"parameters": parameters}}
     spec["components"], spec["deploymentSpec"]["executors"] = parts, executors
-    for kind in platform.get("platforms", {}).values():
-        settings = kind["deploymentSpec"]["executors"]
-        kind["deploymentSpec"]["executors"] = {label: settings[label] for label in settings if label in executors}
     return Rerun(tasks, imports, yaml.safe_dump_all([spec, platform] if platform else [spec]))
 
 
@@ -214,10 +215,12 @@ def _taken(task: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [given["taskOutputArtifact"] for given in task.get("inputs", {}).get("artifacts", {}).values()]
 
 
-def _used(tasks: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The pipeline's parameters that tasks read."""
-    given = [value for task in tasks for value in task.get("inputs", {}).get("parameters", {}).values()]
-    return {value["componentInputParameter"] for value in given if "componentInputParameter" in value}
+def _parameters_in(part: Any) -> set[str]:
+    """The pipeline's parameters that a part of its specification reads: a task's inputs, or where its pods may run."""
+    if isinstance(part, Mapping):
+        own = {part["componentInputParameter"]} if "componentInputParameter" in part else set()
+        return own.union(*map(_parameters_in, part.values()))
+    return set().union(*map(_parameters_in, part)) if isinstance(part, list) else set()
 
 
 def _reference(earlier: Artifacts, producer: str, output: str) -> InputRecord:

@@ -10,7 +10,7 @@ from moist.runtime import provenance
 from moist.runtime.containers import started
 from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
 from moist.runtime.local_store import store
-from moist.runtime.pipeline_spec import refuse_downloads
+from moist.runtime.pipeline_spec import check_sources
 from moist.runtime.store import Store
 from moist.runtime.terminal import say
 
@@ -27,7 +27,7 @@ def finished_run(
         RunFailedError: naming the task that failed.
     """
     if options.runner == "docker":
-        refuse_downloads(pipeline, arguments, network=False)
+        check_sources(pipeline, arguments, network=False)
     run_id = new_run_id(pipeline.pipeline_spec.pipeline_info.name)
     folder, stored = options.home.resolve() / "runs" / run_id, options.home.resolve() / "store"
     with contextlib.ExitStack() as stack:

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from kfp import kubernetes
 from kfp.dsl.pipeline_channel import PipelineParameterChannel
+from pydantic import BaseModel, ConfigDict, Strict, TypeAdapter, ValidationError
 
 from moist.errors import InputError
 from moist.runtime.contract import CHECKPOINTS
@@ -21,8 +22,14 @@ FROM_NAMESPACE = (ENDPOINT_VARIABLES[0], "AWS_REGION", CHECKPOINTS, PATIENCE, PR
 TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 """What lets a task onto nodes that are kept for GPU work, by default."""
 
-QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
 """How Kubernetes writes processors and bytes (it also takes exponents)."""
+
+RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+"""How Kubernetes names what a device plugin offers."""
+
+SIZES = ("gpu_type", "gpu_count", "train_cpu", "train_memory", "node_selector", "tolerations")
+"""The pipeline parameters that say what a training task asks for."""
 
 RETRIES = 3
 USER = 65532
@@ -40,11 +47,40 @@ class Training:
     tolerations: Any
 
 
+class _Toleration(BaseModel):
+    """Kubernetes' own."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    key: str = ""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+    tolerationSeconds: int | float | None = None  # noqa: N815 - Kubernetes' name; Kubeflow's numbers are doubles
+
+
+SHAPES: dict[str, TypeAdapter[Any]] = {
+    "node_selector": TypeAdapter(dict[Annotated[str, Strict()], Annotated[str, Strict()]]),
+    "tolerations": TypeAdapter(list[_Toleration]),
+}
+
+
 def check_resources(arguments: Mapping[str, Any]) -> None:
     """Raises InputError for what Kubernetes would refuse, and Kubeflow notice when the first training task starts."""
+    for name in SHAPES.keys() & arguments.keys():
+        try:
+            SHAPES[name].validate_python(arguments[name])
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"Setting {name} is not allowed ({place}: {first['msg']}).") from None
+    kind = str(arguments.get("gpu_type", "nvidia.com/gpu"))
+    if not RESOURCE.fullmatch(kind):
+        raise InputError(f"Setting gpu_type={kind!r} is not allowed: give a resource, such as nvidia.com/gpu.")
     for name, example in (("train_cpu", "4 or 500m"), ("train_memory", "16G or 512Mi")):
         value = str(arguments.get(name, "1"))
-        if not QUANTITY.fullmatch(value):
+        written = QUANTITY.fullmatch(value)
+        if not written or float(written[1]) == 0:
             raise InputError(f"Setting {name}={value!r} is not allowed: give a Kubernetes quantity, such as {example}.")
     count = str(arguments.get("gpu_count", "0"))
     if not count.isdecimal():

@@ -22,9 +22,10 @@ from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.loops import planned_tasks
 from moist.runtime.outcome import TABLE, Outcome, show_outcome
-from moist.runtime.pipeline_spec import defaults_of, refuse_downloads, stages_of
+from moist.runtime.pipeline_spec import check_sources, defaults_of, stages_of
 from moist.runtime.rerun import check_imports, planned_rerun, task_named
 from moist.runtime.runs import LATEST
+from moist.runtime.scheduling import SIZES
 from moist.runtime.store import ENDPOINT_VARIABLES, Store, store_is_configured
 from moist.runtime.terminal import columns, say, show
 from moist.runtime.watch import failure_of, task_names, watch
@@ -55,7 +56,7 @@ class Submission:
 
 def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argparse.Namespace, outcome: Outcome) -> int:
     """Run any pipeline on a cluster with these arguments; `options` are those of the command `submit`."""
-    refuse_downloads(pipeline, arguments, network=True)
+    check_sources(pipeline, arguments, network=True)
     warn_of_many_tasks(pipeline, arguments)
     if options.no_cache:
         spec = pipeline.pipeline_spec
@@ -63,8 +64,22 @@ def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argpar
             for task in dag.tasks.values():
                 task.caching_options.enable_cache = False
     cluster = connect(options.host, options.namespace, options.token_file)
+    say(images_told(options))
     submission = _submission(options, pipeline, compiled(pipeline), arguments, outcome)
     return _run(cluster, pipeline, submission, options)
+
+
+def images_told(options: argparse.Namespace) -> str:
+    """Which images a pipeline names, and what to see to where these may not be what its nodes have."""
+    images = images_of(options)
+    told = f"Images: {images.of('slim')} and {images.of('train')}."
+    if images.slim and images.train:
+        return told
+    if not options.repository:
+        return f"{told} Only nodes that have them already can run them: name where they were pushed with --repository."
+    if not options.tag:
+        return f"{told} Nodes and Kubeflow's cache go by these names: push changed code under another --tag."
+    return told
 
 
 def warn_of_many_tasks(pipeline: Any, arguments: Mapping[str, Any]) -> None:
@@ -100,6 +115,7 @@ def rerun_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace
     task = task_named(pipeline, options.stage)
     root = options.root or run_uri(pipeline, earlier.run_id, config and config.pipeline_root)
     given = {**defaults_of(pipeline), **((config.parameters if config else None) or {})}
+    given |= {name: value for name in SIZES if (value := getattr(options, name, None)) is not None}
     artifacts = artifacts_under(store, root)
     if not artifacts:
         raise InputError(
@@ -333,6 +349,10 @@ def show_results(root: str, run_id: str, home: Path, outcome: Outcome) -> None:
             )
             return
         if not show_outcome(outcome, store, artifacts, home.resolve() / "runs" / run_id):
-            say(f"The results are in {root}; one of them: pipeline.py fetch {run_id} TASK/OUTPUT --root {root}")
+            say(
+                f"What {outcome.task} gave is not under {root}: Kubeflow took that task from its cache, and what came "
+                "out is that of an earlier run with the same arguments (--no-cache makes it anew). Of this run: "
+                f"pipeline.py fetch {run_id} TASK/OUTPUT --root {root}"
+            )
     except MoistError as error:
         say(f"The results could not be fetched from {root}: {error} Later: {where}")

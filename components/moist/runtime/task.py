@@ -19,6 +19,9 @@ KFP_PARAMETERS = frozenset(
     {"accelerator_count", "accelerator_type", "cpu_limit", "cpu_request", "memory_limit", "memory_request"}
 )
 
+GPU_COUNT = "pipelinechannel--gpu_count"
+"""How kfp hands a task the pipeline parameter that says how many GPUs it is given."""
+
 ITERATION = re.compile(r"-iteration-(\d+)$")
 
 ON_CLUSTER = re.compile(r"(.+)/([^/]+)/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/[^/]+")
@@ -72,6 +75,8 @@ class Task:
     outputs: dict[str, str]
     output_file: Path | None = None
     """Where Kubeflow wants the executor output; None when the stage was run by hand."""
+    gpus: int = 0
+    """How many GPUs the pipeline asked for; only a cluster gives them."""
 
 
 def parse_task(stage: Stage, argv: Sequence[str]) -> Task:
@@ -154,6 +159,7 @@ def _from_executor_input(stage: Stage, text: str) -> Task:
         inputs={name: [_reference(artifact) for artifact in inputs.get(name, [])] for name in stage.inputs},
         outputs=locations,
         output_file=output_file,
+        gpus=int(given.inputs.parameterValues.get(GPU_COUNT, 0)),
     )
 
 

@@ -14,10 +14,15 @@ WATCH_ATTEMPTS = 30
 
 
 def task_names(pipeline: Any) -> dict[str, str]:
-    """What Kubeflow may call each task: its name in the DAG, and its display name."""
-    names = {}
-    for name, task in pipeline.pipeline_spec.root.dag.tasks.items():
-        names[name] = names[task.task_info.name or name] = name
+    """What Kubeflow may call each task, also one in a loop: its name in the DAG, and its display name.
+
+    Loops themselves are left out.
+    """
+    spec, names = pipeline.pipeline_spec, {}
+    for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):
+        for name, task in dag.tasks.items():
+            if not spec.components[task.component_ref.name].HasField("dag"):
+                names[name] = names[task.task_info.name or name] = name
     return names
 
 
@@ -27,23 +32,28 @@ def watch(cluster: Cluster, run_id: str, names: Mapping[str, str]) -> Any:
     with cluster.patient(WATCH_ATTEMPTS):
         while True:
             run = cluster.call("get_run", run_id=run_id)
-            for detail in _details(run):
+            for key, detail in _details(run).items():
                 task, state = names.get(detail.display_name or ""), detail.state
-                if task is None or not state or seen.get(task) == state:  # one that never ran has no state
+                if task is None or not state or seen.get(key) == state:  # one that never ran has no state
                     continue
-                again = " again" if seen.get(task) == "FAILED" else ""
-                seen[task] = state
+                again = " again" if seen.get(key) == "FAILED" else ""
+                seen[key] = state
                 say(f"{task}: {state.lower()}{again}{_duration(detail)}")
             if run.state in FINAL_STATES:
                 return run
             time.sleep(POLL_SECONDS)
 
 
-def _details(run: Any) -> list[Any]:
-    """A run's tasks, each once: of several attempts the last."""
+def _details(run: Any) -> dict[str, Any]:
+    """A run's tasks, each once, as last seen. A loop has one of the same name for each iteration."""
     found = (run.run_details.task_details if run.run_details else None) or []
     dated = sorted(found, key=lambda detail: str(detail.create_time or ""))
-    return list({detail.display_name: detail for detail in dated}.values())
+    return {detail.task_id or detail.display_name: detail for detail in dated}
+
+
+def _task_of(shown: str, names: Mapping[str, str]) -> str | None:
+    """The task that a name of Kubeflow's belongs to: its own, or that of what prepares it for a pod."""
+    return names.get(shown) or names.get(shown.removesuffix("-driver"))
 
 
 def _duration(detail: Any) -> str:
@@ -54,9 +64,10 @@ def _duration(detail: Any) -> str:
 
 def failure_of(run: Any, names: Mapping[str, str], link: str) -> str:
     """One sentence on how a run ended and which tasks failed; `names` are of `task_names`, `link` is to its logs."""
-    failed = [detail for detail in _details(run) if detail.state == "FAILED" and detail.display_name in names]
-    errors = [(f"{names[detail.display_name]} failed", detail.error) for detail in failed] + [("", run.error)]
+    failed = [detail for detail in _details(run).values() if detail.state == "FAILED"]
+    tasks = [(_task_of(detail.display_name or "", names), detail.error) for detail in failed]
+    errors = [(f"{task} failed", error) for task, error in tasks if task] + [("", run.error)]
     said = [": ".join(filter(None, (what, error and error.message))) for what, error in errors]
-    said = [sentence for sentence in said if sentence]
+    said = list(dict.fromkeys(sentence for sentence in said if sentence))
     why = f" ({'; '.join(said)})" if said else ""
     return f"The run ended as {run.state.lower()}{why}. Its logs: {link}"

@@ -11,7 +11,9 @@ from moist.runtime.stage import Stage, StageSettings
 class Settings(StageSettings):
     """Which data set, and how it is split."""
 
-    name: str = Field("digits", description="digits, mnist, fashion-mnist, cifar10 or cifar100")
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"] = Field(
+        "digits", description="which data set"
+    )
     source: str = Field(
         "bundled", description="bundled (digits), download, or a folder, archive or s3:// URI in the official layout"
     )
