@@ -330,18 +330,17 @@ def _probing_claims(table: TableResults, variant: VariantResults) -> list[Claim]
         after, before = ([getattr(probe, name) or 0.0 for probe in each] for each in (distilled, plain))
         change = Paired.of(after, before)
         found.append(Claim(claim=f"{sentence} ({where})", here=f"{points(change)} points", verdict=verdict(change)))
-    # How many errors of each type distillation repairs, seed by seed.
-    first, second = (
-        [getattr(before, name) - getattr(after, name) for before, after in zip(plain, distilled, strict=True)]
-        for name in ("type_1_errors", "type_2_errors")
-    )
-    found.append(
-        Claim(
-            claim=f"More type 1 than type 2 errors are repaired ({where})",
-            here=f"{sum(first):+d} type 1 and {sum(second):+d} type 2, all {len(plain)} seeds together",
-            verdict=verdict(Paired.of(first, second)),
+    repairs = variant.repairs[variant.alphas.index(moderate)] if variant.repairs else []
+    if repairs:
+        first, second = [each.type_1 for each in repairs], [each.type_2 for each in repairs]
+        found.append(
+            Claim(
+                claim=f"More type 1 than type 2 errors are repaired ({where})",
+                here=f"{sum(first)} type 1 and {sum(second)} type 2 repaired, "
+                f"{sum(each.spoiled for each in repairs)} right answers spoiled, all {len(plain)} seeds together",
+                verdict=verdict(Paired.of(first, second)),
+            )
         )
-    )
     agree, free = ([probe.consistency or 0.0 for probe in each] for each in (distilled, plain))
     found.append(
         Claim(

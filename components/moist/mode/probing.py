@@ -76,6 +76,36 @@ class Probe(Frozen):
         return self
 
 
+class Repairs(Frozen):
+    """Of the errors of one mixture, those that another does not make on the same inputs, and the other way round."""
+
+    type_1: int = Field(description="errors of the first where none of its experts is right alone, right in the second")
+    type_2: int = Field(description="the same of type 2 (some expert right alone, but not the dominating one)")
+    of_mixing: int = Field(description="the same where the dominating expert was right alone")
+    spoiled: int = Field(description="right in the first, errors of the second")
+
+
+def count_repairs(
+    first: ArrayLike, weights: ArrayLike, expert_logits: ArrayLike, second: ArrayLike, labels: ArrayLike
+) -> Repairs:
+    """What `second`, float (N, C), the logits of another mixture, repairs of the first; the rest as in `probe_experts`.
+
+    As the MoDE paper counts where it asks how and why MoDE works: inputs that the whole mixture newly gets right, by
+    the error that the first made of them.
+    """
+    before, after, e, y = np.asarray(first), np.asarray(second), np.asarray(expert_logits), np.asarray(labels)
+    alone = e.argmax(axis=2) == y[:, None]
+    dominating_right = alone[np.arange(len(y)), np.asarray(weights).argmax(axis=1)]
+    was_right, is_right = before.argmax(axis=1) == y, after.argmax(axis=1) == y
+    repaired = ~was_right & is_right
+    return Repairs(
+        type_1=int((repaired & ~alone.any(axis=1)).sum()),
+        type_2=int((repaired & alone.any(axis=1) & ~dominating_right).sum()),
+        of_mixing=int((repaired & dominating_right).sum()),
+        spoiled=int((was_right & ~is_right).sum()),
+    )
+
+
 def probe_experts(
     logits: ArrayLike, weights: ArrayLike, expert_logits: ArrayLike, labels: ArrayLike, active: ArrayLike | None = None
 ) -> Probe:

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from moist.errors import DamagedArtifactError, InputError
 from moist.frozen import Frozen
-from moist.mode.probing import Probe
+from moist.mode.probing import Probe, Repairs
 
 FILE = "results.json"
 
@@ -55,6 +55,9 @@ class VariantResults(Frozen):
     kept_epoch: list[list[int]] = Field(description="(S, V): 1 to epochs")
     narrow_vision: list[NarrowVision] = Field(default=[], description="one an alpha; empty if not measured")
     probes: list[list[Probe]] = Field(default=[], description="(V, S): on the test rows; empty before probing")
+    repairs: list[list[Repairs]] = Field(
+        default=[], description="(V, S): of the errors at alpha 0, on the test rows; empty without alpha 0"
+    )
     seconds: float = Field(description="of training, all seeds and alphas together")
 
 

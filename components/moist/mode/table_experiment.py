@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moist.errors import DamagedArtifactError
 from moist.mode.narrow_vision import gradient_norms, gradient_shares
-from moist.mode.probing import Probe, probe_experts
+from moist.mode.probing import Probe, Repairs, count_repairs, probe_experts
 from moist.mode.results import Architecture, NarrowVision, TableResults, VariantResults
 from moist.mode.table_mixtures import BatchedMixtures, TableModel, with_one
 from moist.mode.table_training import Prepared, TableTraining, Trained, prepare, train_batched
@@ -62,7 +62,9 @@ def train_variant(
 
 @torch.no_grad()
 def probe_variant(mixtures: BatchedMixtures, results: VariantResults, table: Table) -> VariantResults:
-    """Add a probe for every alpha and seed, on its test rows; all experts answer, under any gate.
+    """Add a probe for every alpha and seed, on its test rows, and what is repaired of the errors at alpha 0.
+
+    All experts answer, under any gate.
 
     Raises DamagedArtifactError where an accuracy is not the one that training reported.
     """
@@ -81,8 +83,14 @@ def probe_variant(mixtures: BatchedMixtures, results: VariantResults, table: Tab
             )
         return found
 
-    probes = [[probe(v, s) for s in range(len(results.seeds))] for v in range(len(results.alphas))]
-    return results.model_copy(update={"probes": probes})
+    def repairs(v: int, s: int) -> Repairs:
+        plain = results.alphas.index(0.0)
+        return count_repairs(logits[s, plain], weights[s, plain], alone[s, plain], logits[s, v], labels[s])
+
+    pairs = [[(v, s) for s in range(len(results.seeds))] for v in range(len(results.alphas))]
+    probes = [[probe(v, s) for v, s in row] for row in pairs]
+    repaired = [[repairs(v, s) for v, s in row] for row in pairs] if 0.0 in results.alphas else []
+    return results.model_copy(update={"probes": probes, "repairs": repaired})
 
 
 def table_results(table: Table, variants: Sequence[VariantResults]) -> TableResults:

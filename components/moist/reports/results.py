@@ -132,6 +132,7 @@ class Results(Frozen):
     device: str
     versions: dict[str, str]
     threads: int
+    number_format: str = Field(default="", description="of the forward pass: fp32 or bf16")
     lineage: list[dict[str, str]] = Field(
         default=[],
         description="the inputs, one a line: name, stage, uri, digest (sha256:...), and code version, seconds, "

@@ -83,12 +83,15 @@ def calibrate(
     """Scale a router's temperature on held-out images so that its confidence is right; returns what to report.
 
     `route` gives its logits for images: the router itself, or a mixture's `route` where it takes a trunk's features.
-    Without held-out images the temperature stays 1: the training images would make it look too sure.
+    Without held-out images the temperature stays 1: the training images would make it look too sure. Of one student
+    there is nothing to report: it is always the right one.
     """
     if not len(held_out):
         return {}
     router.temperature.fill_(1.0)
     logits = evaluation.predict(route, held_out, precision)
+    if logits.shape[1] == 1:
+        return {}
     temperature = evaluation.fit_temperature(logits, truth)
     router.temperature.fill_(temperature)
     scaled = evaluation.reliability((logits / temperature).softmax(1), truth)

@@ -93,10 +93,13 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = 15) -> Bins:
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature, 0.05-20, at which `softmax(logits / T)` has the least loss on held-out (N, k) and (N,).
 
-    Guo et al. 2017, section 4.2. The loss is convex in 1/T, so a one-dimensional search finds it.
+    Guo et al. 2017, section 4.2. The loss is convex in 1/T, so a one-dimensional search finds it. Where every answer is
+    right the loss falls as T does, without end, and would make the surest probabilities equal: then T is 1.
     """
     from scipy.optimize import minimize_scalar
 
     wide, labels = logits.double(), labels.cpu()
+    if accuracy(wide, labels) == 1.0:
+        return 1.0
     found = minimize_scalar(lambda log_t: loss(wide / math.exp(log_t), labels), bounds=(-3, 3))
     return math.exp(found.x)

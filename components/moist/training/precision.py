@@ -31,9 +31,15 @@ def has_fast_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
+def number_format(device: torch.device, precision: Precision) -> Literal["fp32", "bf16"]:
+    """What the forward pass computes in: what is asked for, or what `auto` finds fast."""
+    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+    return "bf16" if bf16 else "fp32"
+
+
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[object]:
     """Run the forward pass in bf16 where asked, or where `auto` finds it fast; weights stay fp32."""
-    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
+    bf16 = number_format(device, precision) == "bf16"
     return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from moist.errors import InputError
-from moist.mode.probing import Probe, probe_experts
+from moist.mode.probing import Probe, count_repairs, probe_experts
 from pydantic import ValidationError
 
 C = 3
@@ -50,6 +50,21 @@ def test_every_figure_of_a_mixture_made_by_hand() -> None:
     assert probe.recognition_accuracy == 4 / 6
     assert probe.consistency == 1 / 8
     assert probe.inclination == pytest.approx(np.mean([0.8, 0.6, 0.4, 0.2, 0.4, 0.0, 0.8, 0.6]))
+
+
+def test_what_another_mixture_repairs_and_spoils_of_a_mixture_made_by_hand() -> None:
+    first = np.array([case[1] for case in CASES])
+    labels = [case[3] for case in CASES]
+    given = (
+        np.eye(C)[[case[2] for case in CASES]],
+        np.stack([first, 1 - first], axis=1),
+        one_hot([list(case[0]) for case in CASES]),
+    )
+    found = count_repairs(*given, np.eye(C)[[1, 0, 0, 0, 0, 1, 1, 1]], labels)
+    # Wrong were input 2 (type 2), 4 (type 1) and 7 (spoiled by mixing), all right now; right were 0 and 5, now wrong.
+    assert (found.type_1, found.type_2, found.of_mixing, found.spoiled) == (1, 1, 1, 2)
+    none = count_repairs(*given, given[0], labels)
+    assert (none.type_1, none.type_2, none.of_mixing, none.spoiled) == (0, 0, 0, 0)
 
 
 def test_equal_experts_are_consistent_and_always_recognised() -> None:

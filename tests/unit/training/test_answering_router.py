@@ -18,8 +18,10 @@ from moist.stages.distill_student.settings import Settings as StudentSettings
 from moist.stages.evaluate.measure import load_candidates, measure_rows
 from moist.stages.pretrain_router.program import pretrain_router
 from moist.stages.pretrain_router.settings import Settings as RouterSettings
-from moist.stages.train_jointly.program import train_jointly
+from moist.stages.train_jointly.program import threshold_of, train_jointly
 from moist.stages.train_jointly.settings import Settings
+from moist.training import evaluation
+from moist.training.images import Images
 from moist.training.record import read_steps
 from pydantic import ValidationError
 from tiny import save_inputs, tiny_dataset
@@ -93,6 +95,50 @@ def test_router_and_student_are_two_students(folder: Path, tmp_path: Path) -> No
     assert isinstance(router, ClassRouter)
     assert macs(router, SHAPE) == macs(student, SHAPE)
     assert not torch.equal(next(router.student.parameters()), next(student.parameters()))
+
+
+def test_one_cluster_is_no_measure_of_a_router(folder: Path, tmp_path: Path) -> None:
+    """It is always right about the one student; what says something is how many images it answers rightly itself."""
+    inputs = {name: folder / name for name in ("dataset", "logits")}
+    settings = RouterSettings.model_validate({"architecture": "class", "hidden": 16, "channels": 64, "epochs": 2})
+    where = files(tmp_path / "files")
+    said = pretrain_router(settings, clusters=folder / "clusters-1", router=tmp_path / "router", **inputs, **where)
+    router, data = load_model(tmp_path / "router").eval(), tiny_dataset()
+    assert isinstance(router, ClassRouter)
+    held_out = Images(data, data.validation, torch.device("cpu"))
+    own = evaluation.accuracy(evaluation.predict(router.student, held_out), held_out.labels)
+    assert said["metrics"]["validation_accuracy"] == own < 1
+    assert said["metrics"]["accuracy"] < 1
+    assert "router_temperature" not in said["metrics"]
+    assert float(router.temperature) == 1.0
+
+
+def test_no_more_images_get_a_second_opinion_than_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = load_model(jointly(folder, folder / "threshold", epochs=0))
+    assert isinstance(mixture, Mixture)
+    data = tiny_dataset()
+    held_out = Images(data, data.validation, torch.device("cpu"))
+    for values, share, expected in (
+        ([0.2, 0.5, 0.9, 1.0], 0.5, 0.5),
+        ([0.2, 1.0, 1.0, 1.0], 0.5, 0.2),  # half of them would be all
+        ([1.0, 1.0, 1.0, 1.0], 0.5, 0.0),  # none at all
+        ([0.2, 0.5, 0.9, 0.9], 1.0, 0.9),
+    ):
+        monkeypatch.setattr(evaluation, "predict", lambda *_, values=values: torch.tensor(values))
+        found = threshold_of(mixture, held_out, Settings.model_validate({**ANSWERS, "second_share": share}))
+        assert found == pytest.approx(expected)
+
+
+def test_the_validation_accuracy_is_that_of_what_is_saved(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    inputs = {name: folder / name for name in ("dataset", "student", "router", "logits")}
+    made = Settings.model_validate({**ANSWERS, "epochs": 1, "second_share": 0.5})
+    said = train_jointly(made, clusters=folder / "clusters-1", mixture=out / "mixture", **inputs, **files(out))
+    data = tiny_dataset()
+    held_out = Images(data, data.validation, torch.device("cpu"))
+    saved = load_model(out / "mixture").eval()
+    right = evaluation.accuracy(evaluation.predict(saved, held_out), held_out.labels)
+    assert said["metrics"]["validation_accuracy"] == right
 
 
 def test_its_cost_is_the_routers_and_the_share_of_the_students(folder: Path, tmp_path: Path) -> None:

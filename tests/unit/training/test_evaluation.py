@@ -24,6 +24,8 @@ def test_the_temperature_undoes_overconfidence() -> None:
     honest = torch.randn(4000, 3, generator=generator)
     labels = torch.multinomial(honest.softmax(1), 1, generator=generator).squeeze(1)
     assert evaluation.fit_temperature(honest * 4, labels) == pytest.approx(4, rel=0.1)
+    always_right = torch.nn.functional.one_hot(labels, honest.shape[1]).double()
+    assert evaluation.fit_temperature(always_right, labels) == 1.0
 
 
 def test_loss_is_in_nats() -> None:

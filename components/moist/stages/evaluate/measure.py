@@ -100,8 +100,10 @@ def measure_rows(
     """Measure all models on the same held-out images; latencies in turn, so that the machine's drift hits all alike."""
     images = Images(data, data.test, device)
     batches = {size: latency_batches(images, size) for size in LATENCY_BATCHES if size <= len(images)}
-    runners = {item.key: _runner(item, images, precision) for item in candidates}
-    timings = latency.measure(runners, batches, latency_seconds)
+    runners = {item.key: _runner(item, images) for item in candidates}
+    # Autocast keeps the weights that it has cast while it lasts: around all calls, as a server would, not in each.
+    with autocast(device, precision):
+        timings = latency.measure(runners, batches, latency_seconds)
     rows, logits = {}, {}
     for item in candidates:
         latencies = [Latency(**vars(timing)) for timing in timings[item.key]]
@@ -145,26 +147,16 @@ def _right_alone(key: str, right: dict[str, Tensor]) -> dict[str, int]:
     return {other: int((right[key] & ~right[other]).sum()) for other in right if other != key}
 
 
-def _runner(candidate: Candidate, images: Images, precision: Precision) -> Callable[[Tensor], Tensor]:
+def _runner(candidate: Candidate, images: Images) -> Callable[[Tensor], Tensor]:
     """A model as it serves: one batch in, logits out.
 
     The oracle is told the labels of the first test images whatever the batch, which costs what the right ones do.
     """
-    model, device = candidate.model, images.device
+    model = candidate.model
     if isinstance(model, Mixture) and model.router is None:
-        chosen = model.student_of_class[images.labels]
-
-        def oracle(batch: Tensor) -> Tensor:
-            with autocast(device, precision):
-                return model.forward_to(batch, chosen[: len(batch)])
-
-        return oracle
-
-    def serve(batch: Tensor) -> Tensor:
-        with autocast(device, precision):
-            return model(batch)  # type: ignore[no-any-return]
-
-    return serve
+        oracle, chosen = model, model.student_of_class[images.labels]
+        return lambda batch: oracle.forward_to(batch, chosen[: len(batch)])
+    return model
 
 
 def _row(

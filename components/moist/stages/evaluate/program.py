@@ -19,7 +19,7 @@ from moist.runtime.contract import RUNNING, Metadata, main
 from moist.runtime.terminal import say
 from moist.stages.evaluate.measure import Candidate, load_candidates, measure_rows
 from moist.stages.evaluate.settings import STAGE, Settings
-from moist.training.precision import choose_device
+from moist.training.precision import choose_device, number_format
 
 T = TypeVar("T")
 
@@ -60,6 +60,7 @@ def evaluate(
         device=machine if device.type == "cpu" else torch.cuda.get_device_name(device),
         versions=provenance.versions(),
         threads=torch.get_num_threads(),
+        number_format=number_format(device, settings.precision),
         lineage=_lineage(inputs, manifests),
     )
     metrics.mkdir()

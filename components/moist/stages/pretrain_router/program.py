@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from moist.data import clusters as class_clusters
 from moist.data.dataset import load as load_dataset
@@ -57,23 +58,29 @@ def pretrain_router(
     seed = targets.view_seed if targets else settings.seed
     images, held_out = Images(data, data.train, device, seed), Images(data, data.validation, device)
     loss_of = LOSSES[settings.loss]
+    trained: nn.Module = model
+    truth_of = student_of_class
     if isinstance(model, ClassRouter):
         model.assign(student_of_class)
+        if len(found.clusters) == 1:  # it always chooses the one student: what there is to measure is its own answer
+            trained, truth_of = model.student, torch.arange(len(data.classes), device=device)
 
     def objective(batch: Batch) -> Outcome:
-        truth = student_of_class[batch.labels]
+        truth = truth_of[batch.labels]
         if isinstance(model, ClassRouter):
             named = model.student(batch.images).float()
             # Without a teacher its part has no weight, and what stands in its place is not looked at.
             says, weight = (targets.of(batch), settings.teacher_weight) if targets else (named, 0.0)
             loss = distillation(named, says, batch.labels, temperature=settings.temperature, weight=weight)
-            return Outcome(loss, (model.of_classes(named).argmax(1) == truth).sum())
+            chosen = named if trained is model.student else model.of_classes(named)
+            return Outcome(loss, (chosen.argmax(1) == truth).sum())
         output = model(batch.images)
         return Outcome(loss_of(output.float(), truth), (output.argmax(1) == truth).sum())
 
     recipe = recipe_of(settings, seed=own_seed, views=targets.views if targets else None)
-    truth = student_of_class.cpu()[held_out.labels.cpu()]
-    history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves, truth)
+    truth = truth_of.cpu()[held_out.labels.cpu()]
+    history, facts = train(STAGE, settings, trained, images, objective, recipe, held_out, metrics, curves, truth)
+    model.eval()
     facts |= calibrate(model, model, held_out, truth, settings.precision)
     cost = macs(model, data.shape)
     save_model(router, model, spec, keep([step(STAGE.name, recipe, history, len(images), cost)]))

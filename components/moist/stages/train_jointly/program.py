@@ -1,6 +1,7 @@
 """python -m moist.stages.train_jointly.program --dataset IN --student IN --router IN --clusters IN --logits IN ..."""
 
 import copy
+import math
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,11 @@ def train_jointly(
     history, facts = train(STAGE, settings, model, images, objective, recipe, held_out, metrics, curves)
     if isinstance(model.router, Router):
         facts |= calibrate(model.router, model.route, held_out, truth, settings.precision)
-        model.second_below = _threshold(model, held_out, settings)
+        model.second_below = threshold_of(model, held_out, settings)
         spec = spec.model_copy(update={"second_below": model.second_below})
+        if model.second_below > 0:  # it answers otherwise than it did in training
+            answers = evaluation.predict(model, held_out, settings.precision)
+            facts["validation_accuracy"] = evaluation.accuracy(answers, held_out.labels)
     cost = cost_of(model, data.shape)
     students_run = len(found.clusters) if settings.routing == "soft" else 1
     spent = step(STAGE.name, recipe, history, len(images), cost.macs_of(students_run))
@@ -115,12 +119,19 @@ def _mixture(
     return model, spec
 
 
-def _threshold(model: Mixture, held_out: Images, settings: Settings) -> float:
-    """The router's probability of its choice that `second_share` of the validation images do not exceed."""
+def threshold_of(model: Mixture, held_out: Images, settings: Settings) -> float:
+    """The router's probability of its choice that `second_share` of the validation images do not exceed.
+
+    Where more have the same one, as where it is wholly sure, the next lower: no more than that share gets a second one.
+    """
     if settings.second_share == 0:
         return 0.0
-    certainty = evaluation.predict(model.certainty, held_out, settings.precision)
-    return float(certainty.quantile(settings.second_share, interpolation="lower"))
+    certainty = evaluation.predict(model.certainty, held_out, settings.precision).sort().values
+    first_not_asked = math.floor(settings.second_share * len(certainty))
+    if first_not_asked == len(certainty):
+        return float(certainty[-1])
+    lower = certainty[certainty < certainty[first_not_asked]]
+    return float(lower[-1]) if len(lower) else 0.0
 
 
 def _network(folder: Path) -> NetworkSpec:
