@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from moist.mode.statistics import Summary
 from moist.reports import paper
 
 ROWS = {
@@ -29,23 +30,27 @@ def table1(results: Path) -> str:
     headings += [f"ms, batch {size}" for size in LATENCIES]
     headings += ["as the paper counts", "paper: %", "paper: loss", "paper: MFLOPs"]
     lines = [f"| {' | '.join(headings)} |", f"| --- |{' ---: |' * (len(headings) - 1)}"]
-    teacher, rows = taught["results"], best["results"]["rows"]
-    student = rows["student"]["mmac"]
+    teacher = taught["results"]
+    # Only the seeds that all rows have: a mean over others would not stand beside theirs.
+    seeds = [found for found in best["results"]["seeds"].values() if ROWS.keys() <= found.keys()]
+    student = seeds[0]["student"]["macs"] / 1e6
     own = _cells(
         f"{100 * teacher['accuracy']:.2f}", teacher["loss"], None, teacher["macs"] / 1e6, teacher["macs"] / 1e6
     )
     lines.append(_line("Teacher (resnet18)", own, timed["results"]["teacher"], teacher["macs"] / 1e6, "teacher"))
     for key, (label, line) in ROWS.items():
-        row = rows[key]
-        accuracy = f"{100 * row['accuracy']['mean']:.2f} ± {100 * row['accuracy']['std']:.2f}"
+        found = [seed[key] for seed in seeds]
+        spread = Summary.of([row["accuracy"] for row in found])
+        accuracy = f"{100 * spread.mean:.2f} ± {100 * (spread.std or 0):.2f}"
+        loss, mmac = (Summary.of([row[name] for row in found]).mean for name in ("loss", "macs"))
+        routed = None if found[0]["r"] is None else Summary.of([row["r"] for row in found]).mean
         # The paper leaves routers out.
-        counted = row["mmac"] if label.startswith("Single") else student
-        own = _cells(accuracy, row["loss"], row["r"], row["mmac"], teacher["macs"] / 1e6)
+        counted = mmac / 1e6 if label.startswith("Single") else student
+        own = _cells(accuracy, loss, routed, mmac / 1e6, teacher["macs"] / 1e6)
         lines.append(_line(label, own, timed["results"][key], counted, line))
     settings = best["settings"]
-    seeds = {len(rows[key]["accuracy"]["values"]) for key in ROWS}
     note = (
-        f"{settings['data']} Means over {_numbers(seeds)} seeds; ± is the standard deviation. The teacher "
+        f"{settings['data']} Means over the same {len(seeds)} seeds; ± is the standard deviation. The teacher "
         f"(one seed): {taught['settings']['epochs']} epochs. Students and routers: {settings['student_epochs']} epochs "
         f"for the student, {settings['router_epochs']} for the routers, {settings['joint_epochs']} together, learning "
         f"rate {settings['learning_rate']:g}, batch 64; hard routing and the routers' double softmax, as in the paper. "
@@ -72,8 +77,3 @@ def _line(label: str, own: list[str], timings: list[dict[str, Any]], counted: fl
     printed = paper.TABLE_1[key]
     theirs = [f"{100 * printed.accuracy:.2f}", f"{printed.loss:.4f}", f"{printed.mflops:.2f}"]
     return f"| {' | '.join([*cells, *theirs])} |"
-
-
-def _numbers(counts: set[int]) -> str:
-    low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low} to {high}"
