@@ -27,7 +27,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mode_record import RESULTS, commit, write
 from moist.data.clusters import load as load_clusters
 from moist.data.dataset import ImageDataset
 from moist.data.dataset import load as load_dataset
@@ -45,6 +44,7 @@ from moist.stages.pretrain_router.program import pretrain_router
 from moist.stages.pretrain_router.settings import Settings as RouterSettings
 from moist.stages.train_jointly.program import train_jointly
 from moist.stages.train_jointly.settings import Settings as JointSettings
+from record import RESULTS, commit, write
 
 PAPER = {"routing": "hard", "router_loss": "double_softmax"}
 SECOND_OPINION = {

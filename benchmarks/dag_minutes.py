@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from mode_record import write
 from moist.models.cost import macs
 from moist.models.specification import MixtureSpec, NetworkSpec, build, router_spec
 from moist.runtime.stage import parse_settings
@@ -22,6 +21,7 @@ from moist.training.loop import Batch, Outcome, Recipe, fit
 from moist.training.losses import double_softmax_router_loss
 from moist.training.precision import placed
 from moist.training.targets import Targets
+from record import write
 from speed_setup import CPU, SHAPE, distil, network, random_images
 from training_speed import number_format, peak_gflops
 

@@ -10,11 +10,11 @@ import statistics
 from typing import Any
 
 import torch
-from mode_record import write
 from moist.training import evaluation
 from moist.training.images import Images
 from moist.training.loop import Recipe
 from moist.training.targets import Targets
+from record import write
 from speed_setup import (
     CLOCKS,
     CPU,

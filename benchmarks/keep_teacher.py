@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 from best import KEPT
-from mode_record import write
 from moist.data.dataset import load as load_dataset
 from moist.runtime.artifacts import read_manifest, verify
 from moist.stages.evaluate.measure import load_candidates, measure_rows
 from moist.training import evaluation
 from moist.training.images import Images
+from record import write
 from torch import nn
 
 KEPT_LOGITS = Path(__file__).parent / "teachers"

@@ -5,10 +5,10 @@ import itertools
 from typing import Any
 
 import torch
-from mode_record import paired, sentence, write
 from moist.mode.table_mixtures import DENSE, SINGLE, SPARSE, TableModel
 from moist.mode.table_training import TableTraining, train_batched, train_one
 from moist.mode.tables import load_table
+from record import paired, sentence, write
 
 ALPHAS = [0.0, 0.01, 0.1]
 """What one gate's experiment of Table 3 trains: MoE, and MoDE with the paper's two strengths."""

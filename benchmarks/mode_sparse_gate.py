@@ -4,9 +4,9 @@ import argparse
 import importlib.util
 
 import torch
-from mode_record import paired, sentence, write
 from moist.mode.gates import SparseGate
 from moist.mode.mixture import MixtureOfExperts
+from record import paired, sentence, write
 from torch import Tensor, nn
 
 

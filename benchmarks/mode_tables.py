@@ -8,7 +8,6 @@ number of seeds.
 import argparse
 
 import torch
-from mode_record import seconds, write
 from moist.mode.comparison import TABLE_6_ON, compare_results
 from moist.mode.model_names import parse_model_name
 from moist.mode.results import TableResults, VariantResults
@@ -19,6 +18,7 @@ from moist.mode.tables import Table, load_table
 from moist.pipelines.mode import TWO, VARIANTS
 from moist.reports.mode_tables import mode_text
 from moist.runtime.common_settings import numbers
+from record import seconds, write
 
 TABLE_3_MODELS = {"single", "dense-2", "sparse-10-2"}
 

@@ -11,12 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mode_record import write
 from moist.mode.results import read_results
 from moist.mode.translation_comparison import translation_lines
 from moist.mode.translation_results import TranslationResults
 from moist.runtime.artifacts import read_manifest
 from moist.runtime.contract import CHECKPOINTS
+from record import write
 
 MODELS = {"single": ("single", "0"), "moe": ("dense-2", "0"), "mode": ("dense-2", "1")}
 OUTPUTS = {"translator": "translator", "results": "results", "translations": "translations", "metrics": "metrics",

@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from mode_record import write
 from moist.data.dataset import ImageDataset
 from moist.data.sources import NAMES, prepare
 from moist.mode.results import ImageResults, best_alpha
@@ -18,6 +17,7 @@ from moist.mode.statistics import Paired, Summary
 from moist.mode.vision import VisionTraining
 from moist.mode.vision_experiment import table_5
 from moist.training.precision import choose_device
+from record import write
 
 LISTS = {"seeds", "single", "test", "validation"}
 """What has one entry a seed."""

@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mode_record import RESULTS, write
 from moist.runtime.artifacts import MANIFEST, Manifest
 from moist.runtime.local_store import store
 from moist.runtime.runs import read_run
 from moist.runtime.store import Store
+from record import RESULTS, write
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("compute", "start of tasks, imports", "transfer", "kfp", "command, store")

@@ -135,7 +135,7 @@ MAKERS: dict[str, Callable[[Path], str]] = {
 
 
 def read(results: Path, name: str) -> dict[str, Any]:
-    """A record as mode_record.write left it."""
+    """A record as record.write left it."""
     record: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
     return record
 

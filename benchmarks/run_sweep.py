@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mode_record import commit
+from record import commit
 
 ROOT = Path(__file__).resolve().parent.parent
 

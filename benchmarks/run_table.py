@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mode_record import commit
+from record import commit
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ("accuracy", "loss", "macs", "router_macs", "paper_mflops", "parameters", "epochs", "training_macs")
@@ -49,7 +49,7 @@ def without_paths(results: dict[str, Any]) -> dict[str, Any]:
     for row in rows:
         if row["routing"] is not None:
             row["routing"] = {key: row["routing"][key] for key in ("router", "r", "a", "b", "clusters", "share")}
-    kept = {key: results[key] for key in ("data", "seed", "device", "threads", "versions")}
+    kept = {key: results[key] for key in ("data", "seed", "device", "threads", "number_format", "versions")}
     return {**kept, "clusters": results["clustering"]["clusters"], "rows": rows}
 
 

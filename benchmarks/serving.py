@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import torch
-from mode_record import write
 from moist.data import dataset as image_data
 from moist.data.batches import normalise
 from moist.errors import InputError
@@ -39,6 +38,7 @@ from moist.serving.runtimes import Images, installed_runtimes
 from moist.serving.sparse_onnx import exported_network, sparse_model
 from moist.training.precision import placed
 from onnx import helper
+from record import write
 from torch import Tensor, nn
 
 SHAPE, CLASSES, WIDTH = (32, 32, 3), 10, 256

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from best import INDEX
-from mode_record import write
 from moist.data.dataset import load as load_dataset
 from moist.models import latency
 from moist.models.mixture import Mixture
@@ -21,6 +20,7 @@ from moist.models.storage import load_model
 from moist.stages.evaluate.measure import LATENCY_BATCHES, latency_batches
 from moist.training.images import Images
 from moist.training.precision import placed
+from record import write
 from torch import Tensor, nn
 
 ROWS = (

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from keep_teacher import with_mirrored
-from mode_record import RESULTS, commit, write
 from moist.data.dataset import ImageDataset, Split
 from moist.data.dataset import load as load_dataset
 from moist.models.teacher import halving_block
@@ -26,6 +25,7 @@ from moist.training.cutout import cutout
 from moist.training.images import Images
 from moist.training.loop import Batch, Outcome, Recipe, fit
 from moist.training.precision import placed
+from record import RESULTS, commit, write
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 

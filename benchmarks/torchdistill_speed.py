@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from mode_record import write
 from moist.data.dataset import ImageDataset
 from moist.training import evaluation
 from moist.training.images import Images
 from moist.training.loop import Recipe
 from moist.training.precision import Precision
 from moist.training.targets import Targets
+from record import write
 from speed_setup import (
     CLOCKS,
     CPU,

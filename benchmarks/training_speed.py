@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mode_record import write
 from moist.models.cost import macs
 from moist.training.images import Images
 from moist.training.loop import Batch, Outcome, Recipe, fit
 from moist.training.precision import has_fast_bf16
+from record import write
 from speed_setup import CLOCKS, CPU, SHAPE, images_per_second, network, random_images
 from torch import nn
 

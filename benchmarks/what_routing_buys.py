@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from best import INDEX
-from mode_record import write
 from moist.data.clusters import load as load_clusters
 from moist.data.dataset import load as load_dataset
 from moist.mode.statistics import Summary
@@ -30,6 +29,7 @@ from moist.training import evaluation
 from moist.training.cascade import SHARES, second_look
 from moist.training.images import Images
 from moist.training.targets import load_targets
+from record import write
 from torch import Tensor, nn
 
 PAPER, ORACLE, SECOND = "paper, CNN router", "100% router, k=4", "second opinion"

@@ -31,6 +31,7 @@ from moist.runtime.runs import artifacts_of
 from moist.runtime.terminal import check_yaml, exit_code_of, say
 
 PipelineFactory = Callable[..., Any]
+Command = Callable[[argparse.Namespace], Any]
 
 
 def main(make_pipeline: PipelineFactory, argv: Sequence[str] | None = None) -> int:
@@ -56,12 +57,9 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
     commands = parser.add_subparsers(title="commands", required=True)
     made = pipeline.make(Images(), {})
 
-    def command(
-        name: str, function: Callable[..., Any], help_: str, of: Any = make_pipeline
-    ) -> argparse.ArgumentParser:
-        """`of` is what the function takes besides the options: the factory, on earlier runs, or the pipeline."""
+    def command(name: str, function: Command, help_: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", allow_abbrev=False)
-        added.set_defaults(command=partial(function, of))
+        added.set_defaults(command=function)
         return added
 
     def of_pipeline(parser: argparse.ArgumentParser) -> None:
@@ -76,16 +74,16 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
             parser.add_argument(flag, **how)
         add_arguments(parser, made, pipeline.presets)
 
-    run = command("run", _run, "run the pipeline on this machine", pipeline)
+    run = command("run", partial(_run, pipeline), "run the pipeline on this machine")
     add_run_arguments(run)
     add_home(run)
     of_pipeline(run)
 
-    compile_ = command("compile", _compile, "write the pipeline's YAML for Kubeflow", pipeline)
+    compile_ = command("compile", partial(_compile, pipeline), "write the pipeline's YAML for Kubeflow")
     compile_.add_argument("--output", type=Path, default=Path(f"{name}.yaml"), metavar="FILE", help=f"[{name}.yaml]")
     of_pipeline(compile_)
 
-    sent = command("submit", _submit, "run the pipeline on a Kubeflow cluster and wait for it", pipeline)
+    sent = command("submit", partial(_submit, pipeline), "run the pipeline on a Kubeflow cluster and wait for it")
     add_submit(sent)
     add_home(sent)
     of_pipeline(sent)
@@ -100,7 +98,9 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
     fetch.add_argument("artifact", metavar="ARTIFACT", help="task/output, or output where only one task gives it")
     fetch.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where to put it [.]")
 
-    rerun_ = _here_or_there(history.rerun_command, submit.rerun_on_cluster)
+    rerun_ = _here_or_there(
+        partial(history.rerun_command, make_pipeline), partial(submit.rerun_on_cluster, make_pipeline)
+    )
     rerun = command("rerun", rerun_, "run one task of the moist pipeline again, on an earlier run's artifacts")
     rerun.add_argument("stage", metavar="STAGE", help="the task, e.g. evaluate or train_jointly")
     rerun.add_argument("--from", dest="source", required=True, metavar="RUN", help="the earlier run, or latest")
@@ -131,14 +131,14 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
     return parser
 
 
-def _here_or_there(here: Callable[..., Any], there: Callable[..., Any]) -> Callable[..., Any]:
+def _here_or_there(here: Command, there: Command) -> Command:
     """A command that is for this machine, and with --host for a cluster."""
 
-    def command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> Any:
+    def command(options: argparse.Namespace) -> Any:
         if options.host:
-            return there(make_pipeline, options)
+            return there(options)
         for_a_cluster_only(options)
-        return here(make_pipeline, options)
+        return here(options)
 
     return command
 

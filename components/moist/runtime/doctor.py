@@ -5,10 +5,10 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from moist.errors import MoistError
 from moist.runtime import local_store
@@ -41,7 +41,7 @@ class Finding:
         return f"{self.state:4}  {self.subject:13}{self.detail}{advice}"
 
 
-def doctor_command(make_pipeline: Callable[..., Any], options: argparse.Namespace) -> int:
+def doctor_command(options: argparse.Namespace) -> int:
     """`doctor`: exit code 0 if nothing that is needed failed."""
     failed = False
     for finding in _findings(options):

@@ -37,7 +37,7 @@ def kept_store(home: Path) -> Iterator[tuple[Store, dict[str, str]]]:
         yield Store.of(environment), environment
 
 
-def runs_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
+def runs_command(options: argparse.Namespace) -> None:
     """`runs`: what ran here, newest first."""
     with kept_store(options.home) as (store, _):
         store.ensure_bucket(local_store.BUCKET)
@@ -63,7 +63,7 @@ def _row(record: RunRecord) -> list[str]:
     ]
 
 
-def fetch_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
+def fetch_command(options: argparse.Namespace) -> None:
     """`fetch`: one artifact of a run, verified."""
     with kept_store(options.home) as (store, _):
         if options.root:
@@ -81,7 +81,7 @@ def run_root(root: str, run: str) -> str:
     return root.rstrip("/") if root.rstrip("/").rsplit("/", 1)[-1] == run else f"{root.rstrip('/')}/{run}"
 
 
-def lineage_command(make_pipeline: PipelineFactory, options: argparse.Namespace) -> int:
+def lineage_command(options: argparse.Namespace) -> int:
     """`lineage`: where every artifact of a run came from; the exit code says whether all is well."""
     with kept_store(options.home) as (store, _):
         title, also = options.run, []

@@ -197,7 +197,7 @@ def _loaded(*documents: Any) -> Any:
     return components.load_component_from_text(yaml.safe_dump_all(filter(None, documents)))
 
 
-def runs_on_cluster(make_pipeline: PipelineFactory, options: argparse.Namespace) -> None:
+def runs_on_cluster(options: argparse.Namespace) -> None:
     """`runs --host`: the newest runs that Kubeflow knows."""
     cluster = connect(options.host, options.namespace, options.token_file)
     rows = []

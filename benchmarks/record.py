@@ -1,4 +1,4 @@
-"""What the MoDE benchmarks share: paired timing, and a JSON record with commit, versions, device, n and spread."""
+"""What the benchmarks share: paired timing, and a JSON record with commit, versions, device, n and spread."""
 
 import json
 import statistics
