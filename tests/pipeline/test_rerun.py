@@ -14,7 +14,7 @@ from moist.runtime import submit, watch
 from moist.runtime.artifacts import Manifest
 from moist.runtime.command_line import main
 from moist.runtime.local_store import store
-from moist.runtime.runs import read_run
+from moist.runtime.runs import list_runs, read_run
 from moist.runtime.store import Store
 from small_stages.small_pipeline import small_pipeline
 
@@ -244,6 +244,28 @@ def test_a_rerun_on_the_cluster_imports_the_earlier_artifacts(
     assert not any(secret.encode() in body for _, _, _, body in kubeflow.requests)
     out, err = capsys.readouterr()
     assert secret not in out + err
+
+
+def test_what_is_removed_is_no_other_runs(
+    command: Command, found: Store, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = everything_of(found, first)
+    for _ in range(2):  # the second is all from the cache
+        assert command("run", "--preset", "smoke", "--count", "9") == 0
+    later, earlier = (record.id for record in list_runs(found)[:2])
+    everything = found.list("s3://moist/runs")
+    capsys.readouterr()
+    assert command("remove", earlier) == 2
+    assert f"Run {later} also has artifacts of {earlier}" in capsys.readouterr().err
+    assert command("remove", later, "no-such-run") == 2
+    assert found.list("s3://moist/runs") == everything
+    assert command("remove", earlier, later) == 0
+    assert f"Removed {earlier}: 0.0 MB." in capsys.readouterr().err
+    assert {record.id for record in list_runs(found)}.isdisjoint((earlier, later))
+    assert not found.list(f"s3://moist/runs/{earlier}")
+    assert everything_of(found, first) == before
+    assert command("run", "--preset", "smoke", "--count", "9") == 0
+    assert "unchanged, taken from" not in capsys.readouterr().err
 
 
 @pytest.fixture

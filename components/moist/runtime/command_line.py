@@ -113,6 +113,10 @@ def _parser(make_pipeline: PipelineFactory, known: Mapping[str, Pipeline], name:
     add_sizes(rerun, made)
     rerun.add_argument("--root", metavar="URI", help="where the earlier run's artifacts are, if Kubeflow's root is not")
 
+    remove = command("remove", history.remove_command, "delete runs of this machine, with artifacts and reports")
+    remove.add_argument("runs", nargs="+", metavar="RUN", help="a run's id, or latest")
+    add_home(remove)
+
     lineage = command("lineage", history.lineage_command, "show where every artifact of a run came from")
     _add_run(lineage)
     lineage.add_argument("--html", type=Path, metavar="FILE", help="also write it as a page with a graph")

@@ -1,6 +1,7 @@
 """Commands about earlier runs: list them, fetch an artifact, run one component again, show the lineage."""
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,17 @@ from moist.runtime.local_runner import LocalRun, new_run_id, run_pipeline
 from moist.runtime.location import Location
 from moist.runtime.outcome import TABLE, show_outcome
 from moist.runtime.rerun import check_imports, planned_rerun, task_named, tasks_to_rerun
-from moist.runtime.runs import RUNS_URI, RunRecord, artifacts_of, fetch, find_artifact, list_runs, read_run, same_name
+from moist.runtime.runs import (
+    RUNS_URI,
+    RunRecord,
+    artifacts_of,
+    fetch,
+    find_artifact,
+    list_runs,
+    read_run,
+    remove_runs,
+    same_name,
+)
 from moist.runtime.store import Store, store_is_configured
 from moist.runtime.terminal import columns, say, show, shown
 
@@ -73,6 +84,14 @@ def fetch_command(options: argparse.Namespace) -> None:
         _, output, reference = find_artifact(artifacts, options.artifact)
         path = fetch(store, reference, output, options.output)
     show(shown(path.resolve()))
+
+
+def remove_command(options: argparse.Namespace) -> None:
+    """`remove`: runs of this machine, with their artifacts and reports."""
+    with kept_store(options.home) as (store, _):
+        for run, held in remove_runs(store, options.runs).items():
+            shutil.rmtree(options.home / "runs" / run, ignore_errors=True)
+            say(f"Removed {run}: {held / 1e6:,.1f} MB.")
 
 
 def run_root(root: str, run: str) -> str:

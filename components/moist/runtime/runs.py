@@ -1,7 +1,7 @@
 """What is known of earlier runs: their records in the store, their artifacts, and fetching one."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,25 @@ def read_run(store: Store, run: str, pipeline: str | None = None) -> RunRecord:
     some = ", ".join(record.id for record in known[:5])
     hint = f"the newest are {some}" if some else "there is none yet, see `pipeline.py run`"
     raise InputError(f"There is no run {run!r} in the store at {store.endpoint}; {hint}.")
+
+
+def remove_runs(store: Store, names: Sequence[str]) -> dict[str, int]:
+    """Delete the records and artifacts of runs; returns the bytes that each held.
+
+    Raises:
+        InputError: there is no such run, or a run that stays has artifacts of one of them; then nothing is deleted.
+    """
+    known = {record.id: record for record in list_runs(store)}  # an unreadable one can be removed, too
+    gone = [name if name in known else read_run(store, name).id for name in names]
+    for record in known.values():
+        uris = [reference.uri for outputs in record.artifacts.values() for reference in outputs.values()]
+        needed = [run for run in gone if any(uri.startswith(f"{RUNS_URI}/{run}/") for uri in uris)]
+        if needed and record.id not in gone:
+            raise InputError(f"Run {record.id} also has artifacts of {', '.join(needed)}: remove it first, or with it.")
+    held = {run: sum(store.list(f"{RUNS_URI}/{run}").values()) for run in dict.fromkeys(gone)}
+    for run in held:
+        store.delete(f"{RUNS_URI}/{run}")
+    return held
 
 
 def _read(store: Store, run: str) -> RunRecord:
