@@ -93,6 +93,7 @@ def remove_runs(store: Store, names: Sequence[str]) -> dict[str, int]:
     Raises:
         InputError: there is no such run, or a run that stays has artifacts of one of them; then nothing is deleted.
     """
+    store.ensure_bucket(BUCKET)
     known = {record.id: record for record in list_runs(store)}  # an unreadable one can be removed, too
     gone = [name if name in known else read_run(store, name).id for name in names]
     for record in known.values():
