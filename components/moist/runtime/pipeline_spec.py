@@ -16,7 +16,7 @@ from moist.runtime.location import is_uri, refuse_credentials
 from moist.runtime.loops import Planned, planned_tasks
 from moist.runtime.scheduling import check_resources
 from moist.runtime.stage import Stage, parse_settings
-from moist.runtime.task import settings_values
+from moist.runtime.task import settings_values, whole
 
 READERS: dict[str, Callable[[str], Any]] = {
     "NUMBER_INTEGER": int,
@@ -46,13 +46,8 @@ def defaults_of(pipeline: Any) -> dict[str, Any]:
 def _default(spec: dict[str, Any]) -> Any:
     value = spec.get("defaultValue")
     if spec["parameterType"] == "LIST" and value is not None:
-        return [_whole(item) for item in value]
+        return [whole(item) for item in value]
     return int(value) if spec["parameterType"] == "NUMBER_INTEGER" and value is not None else value
-
-
-def _whole(value: Any) -> Any:
-    """In lists, too, all numbers are doubles."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def stages_of(pipeline: Any) -> dict[str, Stage]:

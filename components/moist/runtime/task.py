@@ -211,13 +211,13 @@ def settings_values(parameters: dict[str, Any]) -> dict[str, Any]:
     Where pipeline parameters size a task, kfp hands them to the task too, under names of its own; they are no settings.
     """
     return {
-        name: _whole(value)
+        name: whole(value)
         for name, value in parameters.items()
         if name not in KFP_PARAMETERS and not name.startswith("pipelinechannel--")
     }
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """Kubeflow's numbers are all doubles; give whole ones back as int."""
     return int(value) if isinstance(value, float) and math.isfinite(value) and value.is_integer() else value
 

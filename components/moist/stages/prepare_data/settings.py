@@ -12,7 +12,7 @@ class Settings(StageSettings):
     """Which data set, and how it is split."""
 
     name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"] = Field(
-        "digits", description="which data set"
+        "digits", description="digits, mnist, fashion-mnist, cifar10 or cifar100"
     )
     source: str = Field(
         "bundled", description="bundled (digits), download, or a folder, archive or s3:// URI in the official layout"
