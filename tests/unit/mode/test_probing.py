@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from moist.errors import InputError
+from moist.mode.paper import TABLE_6
 from moist.mode.probing import Probe, count_repairs, probe_experts
 from pydantic import ValidationError
 
@@ -113,10 +114,15 @@ def test_the_sums_hold_for_any_mixture(experts: int) -> None:
 
 
 def test_the_papers_table_6_does_not_add_up() -> None:
-    """Masked .9400 of 400 is 376, recognition says 380 of 389: such a probe cannot be made."""
-    figures = by_hand().model_dump() | {"masked_correct": 5}
-    with pytest.raises(ValidationError, match="the probe does not add up"):
-        Probe(**figures)
+    """Masked .9400 of 400 is 376, recognition says 380 of 389, and 9 errors of type 2: no probe can be all of these."""
+    printed = TABLE_6[0.0]
+    masked, recognisable = round(400 * printed.masked_accuracy), printed.recognisable
+    counts = {"masked_correct": masked, "recognisable": recognisable, "type_1_errors": 400 - recognisable}
+    counts |= {"type_2_errors": recognisable - printed.recognised, "domain_inputs": [200, 200]}
+    counts |= {"domain_by_class": [[200], [200]], "domain_correct": [masked - 190, 190]}
+    correct = round(400 * printed.accuracy)
+    with pytest.raises(ValidationError, match="masked_correct [+] type_2_errors = recognisable, but 385 is not 389"):
+        Probe(inputs=400, correct=correct, gained=correct - masked, lost=0, inclination=0.9, consistency=0.0, **counts)
 
 
 def test_bad_input() -> None:
