@@ -121,7 +121,7 @@ def test_the_papers_table_6_does_not_add_up() -> None:
     counts |= {"type_2_errors": recognisable - printed.recognised, "domain_inputs": [200, 200]}
     counts |= {"domain_by_class": [[200], [200]], "domain_correct": [masked - 190, 190]}
     correct = round(400 * printed.accuracy)
-    with pytest.raises(ValidationError, match="masked_correct [+] type_2_errors = recognisable, but 385 is not 389"):
+    with pytest.raises(ValidationError, match=r"masked_correct \+ type_2_errors = recognisable, but 385 is not 389"):
         Probe(inputs=400, correct=correct, gained=correct - masked, lost=0, inclination=0.9, consistency=0.0, **counts)
 
 
