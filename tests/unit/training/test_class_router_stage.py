@@ -67,7 +67,8 @@ def test_it_learns_from_the_teacher_if_there_is_one_and_else_from_the_labels(fol
         groups = class_clusters.load(folder / "clusters", 4).student_of_class
         chosen = evaluation.predict(router, images).argmax(1)
         assert float((chosen == torch.from_numpy(groups)[named]).double().mean()) > 0.9
-        assert float(router.temperature) != 1.0
+        # From the labels it learns to make no error, by which a temperature could be told.
+        assert (float(router.temperature) == 1.0) == (name == "labels")
         (spent,) = read_steps(load_description(tmp_path / name / "router").extra)
         assert spent.macs == 96 * 20 * macs(router, (8, 8, 1))
 
