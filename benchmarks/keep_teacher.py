@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from best import KEPT
 from moist.data.dataset import load as load_dataset
-from moist.runtime.artifacts import read_manifest, verify
+from moist.runtime.artifacts import MANIFEST, read_manifest, verify, write_json
 from moist.stages.evaluate.measure import load_candidates, measure_rows
 from moist.training import evaluation
 from moist.training.images import Images
@@ -45,7 +45,12 @@ def main() -> None:
     mirrored = f"{100 * found['accuracy_with_mirrored']:.2f}% with the mirrored ones"
     print(f"{100 * row.accuracy:.2f}% of {len(data.test):,} held-out images ({mirrored}), loss {row.loss:.4f}")
     print(write(options.name, {**found, **training}, settings))
-    shutil.copytree(options.logits, KEPT_LOGITS / options.name, dirs_exist_ok=True)
+    kept = KEPT_LOGITS / options.name
+    shutil.copytree(options.logits, kept, dirs_exist_ok=True)
+    manifest = read_manifest(kept, "logits")
+    here = learned_from.model_copy(update={"uri": "dataset"})  # not where it lay on this machine
+    sealed = manifest.model_copy(update={"inputs": {**manifest.inputs, "dataset": here}}).sealed()
+    write_json(kept / MANIFEST, sealed.model_dump())
 
 
 def with_mirrored(model: nn.Module, images: Images) -> float:
