@@ -19,11 +19,11 @@ from moist.training.images import Images
 from moist.training.joint import hard_objective
 from moist.training.loop import Batch, Outcome, Recipe, fit
 from moist.training.losses import double_softmax_router_loss
-from moist.training.precision import placed
+from moist.training.precision import number_format, placed
 from moist.training.targets import Targets
 from record import write
 from speed_setup import CPU, SHAPE, distil, network, random_images
-from training_speed import number_format, peak_gflops
+from training_speed import peak_gflops
 
 IMAGES, EPOCHS = 40_000, 20
 CLUSTERS = ((0, 1, 2, 3), (4, 5, 6), (7, 8, 9))
@@ -49,7 +49,7 @@ def main() -> None:
             write(
                 "dag-minutes",
                 result,
-                {**vars(options), "images": IMAGES, "epochs": EPOCHS, "precision": number_format()},
+                {**vars(options), "images": IMAGES, "epochs": EPOCHS, "precision": number_format(CPU, "auto")},
             )
         )
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from moist.models.cost import macs
 from moist.training.images import Images
 from moist.training.loop import Batch, Outcome, Recipe, fit
-from moist.training.precision import has_fast_bf16
+from moist.training.precision import number_format
 from record import write
 from speed_setup import CLOCKS, CPU, SHAPE, images_per_second, network, random_images
 from torch import nn
@@ -42,7 +42,8 @@ def main() -> None:
             f"{statistics.median(found['peak_gflops']):.0f} GFLOP/s"
         )
     if options.write:
-        print(write("training-speed", results, {**vars(options), "batch_size": 128, "precision": number_format()}))
+        settings = {**vars(options), "batch_size": 128, "precision": number_format(CPU, "auto")}
+        print(write("training-speed", results, settings))
 
 
 def measured(architecture: str, windows: int, steps: int | None, clock: str) -> dict[str, Any]:
@@ -78,18 +79,13 @@ def train(model: nn.Module, images: Images) -> None:
     fit(model, images, objective, recipe)
 
 
-def number_format() -> str:
-    """In which training multiplies here."""
-    return "bf16" if has_fast_bf16(CPU) else "fp32"
-
-
 def peak_gflops(size: int = 2048, seconds: float = 2.0, clock: str = "wall") -> float:
     """Best of the products of two (size, size) matrices done in some seconds: 1e9 operations a second.
 
     In the number format in which training multiplies.
     """
     now = CLOCKS[clock]
-    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[number_format()]
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[number_format(CPU, "auto")]
     left, right = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
     out = left @ right
     fastest, end = float("inf"), now() + seconds

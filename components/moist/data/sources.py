@@ -165,12 +165,12 @@ def _limited(split: Split, limit: int, stream: int, what: str, seed: int, classe
     return split[stratified_subset(split.labels, limit, stream)]
 
 
-def check_source(name: str, source: str | Path | None) -> None:
+def check_source(name: str, source: str | Path) -> None:
     """Raises InputError where a known data set cannot come from this source."""
     bundled = KINDS[name].read is None
-    if bundled and source not in (None, "bundled"):
+    if bundled and source != "bundled":
         raise InputError(f"Data set {name} is bundled; leave out the source {str(source)!r}.")
-    if not bundled and source in (None, "bundled"):
+    if not bundled and source == "bundled":
         raise InputError(
             f"Data set {name} is not bundled; give its official files as a folder, an archive or an s3:// URI, "
             "or source=download."
@@ -179,8 +179,9 @@ def check_source(name: str, source: str | Path | None) -> None:
 
 def _read(name: str, kind: Kind, source: str | Path | None, cache: Path) -> tuple[_Raw, str]:
     # The origin says what was read but not where it lay: the same files give the same bytes on every machine.
+    source = "bundled" if source is None else source
     check_source(name, source)
-    if kind.read is None or source is None:
+    if kind.read is None:
         return _digits(), "bundled with scikit-learn"
     if source == "download":
         return kind.read(_download(name, kind, cache), name), "downloaded by torchvision"

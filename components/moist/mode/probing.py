@@ -94,14 +94,13 @@ def count_repairs(
     the error that the first made of them.
     """
     before, after, e, y = np.asarray(first), np.asarray(second), np.asarray(expert_logits), np.asarray(labels)
-    alone = e.argmax(axis=2) == y[:, None]
-    dominating_right = alone[np.arange(len(y)), np.asarray(weights).argmax(axis=1)]
+    masked, type_1, type_2 = _errors(e.argmax(axis=2) == y[:, None], np.asarray(weights).argmax(axis=1))
     was_right, is_right = before.argmax(axis=1) == y, after.argmax(axis=1) == y
     repaired = ~was_right & is_right
     return Repairs(
-        type_1=int((repaired & ~alone.any(axis=1)).sum()),
-        type_2=int((repaired & alone.any(axis=1) & ~dominating_right).sum()),
-        of_mixing=int((repaired & dominating_right).sum()),
+        type_1=int((repaired & type_1).sum()),
+        type_2=int((repaired & type_2).sum()),
+        of_mixing=int((repaired & masked).sum()),
         spoiled=int((was_right & ~is_right).sum()),
     )
 
@@ -138,8 +137,7 @@ def probe_experts(
         raise InputError("an expert has the largest weight of an input for which it is not active.")
     answers = e.argmax(axis=2)
     right = (answers == y[:, None]) & runs
-    masked = right[np.arange(N), dominating]
-    some = right.any(axis=1)
+    masked, type_1, type_2 = _errors(right, dominating)
     whole = mixture.argmax(axis=1) == y
     domains = np.zeros((E, C), dtype=np.int64)
     np.add.at(domains, (dominating, y), 1)
@@ -148,9 +146,9 @@ def probe_experts(
         inputs=N,
         correct=int(whole.sum()),
         masked_correct=int(masked.sum()),
-        recognisable=int(some.sum()),
-        type_1_errors=int((~some).sum()),
-        type_2_errors=int((some & ~masked).sum()),
+        recognisable=int((~type_1).sum()),
+        type_1_errors=int(type_1.sum()),
+        type_2_errors=int(type_2.sum()),
         gained=int((whole & ~masked).sum()),
         lost=int((masked & ~whole).sum()),
         domain_inputs=np.bincount(dominating, minlength=E).tolist(),
@@ -159,6 +157,13 @@ def probe_experts(
         inclination=float((largest[:, 0] - (largest[:, 1] if E > 1 else 0.0)).mean()),
         consistency=_consistency(answers, runs),
     )
+
+
+def _errors(right: np.ndarray, dominating: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From what experts get right alone (N, E): right by the dominating one, errors of type 1, of type 2; each (N,)."""
+    masked: np.ndarray = right[np.arange(len(right)), dominating]
+    some = np.asarray(right.any(axis=1))
+    return masked, ~some, some & ~masked
 
 
 def _consistency(answers: np.ndarray, runs: np.ndarray) -> float | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,14 +84,15 @@ def probe_variant(mixtures: BatchedMixtures, results: VariantResults, table: Tab
             )
         return found
 
-    def repairs(v: int, s: int) -> Repairs:
-        plain = results.alphas.index(0.0)
+    def repaired(v: int, s: int) -> Repairs:
         return count_repairs(logits[s, plain], weights[s, plain], alone[s, plain], logits[s, v], labels[s])
 
-    pairs = [[(v, s) for s in range(len(results.seeds))] for v in range(len(results.alphas))]
-    probes = [[probe(v, s) for v, s in row] for row in pairs]
-    repaired = [[repairs(v, s) for v, s in row] for row in pairs] if 0.0 in results.alphas else []
-    return results.model_copy(update={"probes": probes, "repairs": repaired})
+    alphas, seeds = range(len(results.alphas)), range(len(results.seeds))
+    found: dict[str, Any] = {"probes": [[probe(v, s) for s in seeds] for v in alphas]}
+    if 0.0 in results.alphas:
+        plain = results.alphas.index(0.0)
+        found["repairs"] = [[repaired(v, s) for s in seeds] for v in alphas]
+    return results.model_copy(update=found)
 
 
 def table_results(table: Table, variants: Sequence[VariantResults]) -> TableResults:

@@ -50,6 +50,12 @@ def _default(spec: dict[str, Any]) -> Any:
     return int(value) if spec["parameterType"] == "NUMBER_INTEGER" and value is not None else value
 
 
+def dags_of(pipeline: Any) -> list[Any]:
+    """A pipeline's graph, and those of its loops, which are components."""
+    spec = pipeline.pipeline_spec
+    return [spec.root.dag, *(component.dag for component in spec.components.values() if component.HasField("dag"))]
+
+
 def stages_of(pipeline: Any) -> dict[str, Stage]:
     """The stage that each of a pipeline's tasks runs, by task; importers, loops and the like have none."""
     tasks = pipeline.pipeline_spec.root.dag.tasks
@@ -109,7 +115,7 @@ def _check_together(stage: Stage, task: Planned, arguments: Mapping[str, Any]) -
     """
     name, value, router_answers = stage.name, task.values.get, bool(arguments.get("router_answers"))
     if name == "prepare_data":
-        check_source(str(value("name")), value("source"))
+        check_source(value("name", "digits"), value("source", "bundled"))
     if name == "train_jointly" and value("second_share") and arguments.get("validation_fraction") == 0:
         raise InputError(
             f"Setting second_share={value('second_share')} is not allowed: it needs validation images, and "

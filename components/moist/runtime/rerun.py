@@ -97,7 +97,7 @@ def planned_rerun(
     arguments: Mapping[str, Any],
     changed: Mapping[str, Mapping[str, Any]],
     artifacts: Artifacts,
-) -> tuple[Rerun, dict[str, Any], dict[str, dict[str, Any]]]:
+) -> tuple[Rerun, dict[str, Any], dict[str, Mapping[str, Any]]]:
     """A task of an earlier run again with `assignments` (`name=value`), with `downstream` all that depend on it.
 
     `arguments` are the earlier run's, `changed` the settings by task in which it differed from them itself.
@@ -110,7 +110,7 @@ def planned_rerun(
     """
     before = changed.get(task, {})
     settings = changed_settings(pipeline, task, assignments, arguments, before)
-    changes = {**{name: dict(values) for name, values in changed.items()}, task: {**before, **settings}}
+    changes = {**changed, task: {**before, **settings}}
     again = rerun_of(pipeline, tasks_to_rerun(pipeline, task, downstream), changes, artifacts)
     own = {name: arguments.get(name, default) for name, default in defaults_of(again.pipeline).items()}
     check_arguments(again.pipeline, {**arguments, **arguments_changed(pipeline, changes), **own})

@@ -67,9 +67,10 @@ SHAPES: dict[str, TypeAdapter[Any]] = {
 
 def check_resources(arguments: Mapping[str, Any]) -> None:
     """Raises InputError for what Kubernetes would refuse, and Kubeflow notice when the first training task starts."""
-    for name in SHAPES.keys() & arguments.keys():
+    for name, shape in SHAPES.items():
         try:
-            SHAPES[name].validate_python(arguments[name])
+            if name in arguments:
+                shape.validate_python(arguments[name])
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))

@@ -22,7 +22,7 @@ from moist.runtime.lineage import artifacts_under
 from moist.runtime.local_runner import RunFailedError, new_run_id
 from moist.runtime.loops import planned_tasks
 from moist.runtime.outcome import TABLE, Outcome, show_outcome
-from moist.runtime.pipeline_spec import check_sources, defaults_of, stages_of
+from moist.runtime.pipeline_spec import check_sources, dags_of, defaults_of, stages_of
 from moist.runtime.rerun import check_imports, planned_rerun, task_named
 from moist.runtime.runs import LATEST
 from moist.runtime.scheduling import SIZES
@@ -59,8 +59,7 @@ def submit_pipeline(pipeline: Any, arguments: Mapping[str, Any], options: argpar
     check_sources(pipeline, arguments, network=True)
     warn_of_many_tasks(pipeline, arguments)
     if options.no_cache:
-        spec = pipeline.pipeline_spec
-        for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):  # loops are components
+        for dag in dags_of(pipeline):
             for task in dag.tasks.values():
                 task.caching_options.enable_cache = False
     cluster = connect(options.host, options.namespace, options.token_file)
@@ -253,16 +252,17 @@ def _run(cluster: Cluster, pipeline: Any, submission: Submission, options: argpa
     if options.no_wait:
         show(run_id)
         return 0
+    names = task_names(pipeline)
     try:
-        run = watch(cluster, run_id, task_names(pipeline))
+        run = watch(cluster, run_id, names)
     except KeyboardInterrupt:
         say(f"Interrupted. The run goes on: {link}")
         return INTERRUPTED
     except (AccessError, ClusterError) as error:
         raise type(error)(f"{error} The run goes on: {link}") from None
     if run.state != "SUCCEEDED":
-        raise RunFailedError(failure_of(run, task_names(pipeline), link), 1)
-    if submission.outcome.task in task_names(pipeline).values():
+        raise RunFailedError(failure_of(run, names, link), 1)
+    if submission.outcome.task in names.values():
         show_results(run_uri(pipeline, run_id, submission.root), run_id, options.home, submission.outcome)
     show(f"Run: {link}")
     return 0

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moist.runtime.cluster import Cluster
+from moist.runtime.pipeline_spec import dags_of
 from moist.runtime.terminal import say
 
 FINAL_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -18,10 +19,10 @@ def task_names(pipeline: Any) -> dict[str, str]:
 
     Loops themselves are left out.
     """
-    spec, names = pipeline.pipeline_spec, {}
-    for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):
+    components, names = pipeline.pipeline_spec.components, {}
+    for dag in dags_of(pipeline):
         for name, task in dag.tasks.items():
-            if not spec.components[task.component_ref.name].HasField("dag"):
+            if not components[task.component_ref.name].HasField("dag"):
                 names[name] = names[task.task_info.name or name] = name
     return names
 
