@@ -21,6 +21,7 @@ TINY = {
     "views": 1,
     "width": 16,
     "latency_seconds": 0.01,
+    "gpu_count": "0",
     **dict.fromkeys(("teacher_epochs", "student_epochs", "router_epochs", "joint_epochs"), 1),
 }
 
