@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from moist.models.small_maps import with_small_maps
+
 # torchvision is imported where a teacher is built: it takes seconds, and most stages build none.
 
 
@@ -17,7 +19,7 @@ def resnet18(shape: tuple[int, int, int], classes: int) -> nn.Module:
     network.conv1 = nn.Conv2d(shape[2], 64, kernel_size=3, stride=1, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()
-    return network
+    return with_small_maps(network)
 
 
 class SmallResNet(nn.Module):
@@ -47,6 +49,7 @@ class SmallResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        with_small_maps(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, float (B, classes), of images, float (B, channels, height, width)."""
