@@ -11,6 +11,11 @@ ASKING = ", asking the teacher"
 """In the names of rows that are cascades, which the plot leaves out: each is a point of many on a line."""
 UNFINISHED = ("smoke", "quick")
 """Presets that stop long before accuracies do: their rows would only stretch the scale."""
+TEACHERS = (f"{DATASET}-teacher", f"{DATASET}-muon-hard-teacher")
+"""Those whose students are drawn."""
+KINDS = {"muon-hard": "Muon teacher"}
+"""What rows are marked with by the end of their file's name, if not by that end itself."""
+NAMES = {"sgd": "SGD", "muon": "Muon"}
 ROLES = {
     "teacher": "teacher",
     "student": "student",
@@ -40,11 +45,13 @@ def _points(path: Path) -> list[CostPoint]:
                       row["accuracy"]["stdev"] if result["n"] > 1 else None)
             for key, row in result["table"].items()
         ]  # fmt: skip
-    if path.stem == f"{DATASET}-teacher":
-        found, epochs = result["results"], result["settings"]["epochs"]
-        return [CostPoint(f"Teacher (resnet18), {epochs} epochs", "teacher", found["macs"], found["accuracy"])]
+    if path.stem in TEACHERS:
+        found, settings = result["results"], result["settings"]
+        name = f"Teacher (resnet18), {NAMES[settings['optimizer']]}, {settings['epochs']} epochs"
+        return [CostPoint(name, "teacher", found["macs"], found["accuracy"])]
     if path.stem.startswith("best-") and DATASET in path.stem:
-        kind = path.stem.removeprefix(f"best-{DATASET}").removeprefix("-").replace("-", " ")
+        kind = path.stem.removeprefix(f"best-{DATASET}").removeprefix("-")
+        kind = KINDS.get(kind, kind.replace("-", " "))
         return [
             CostPoint(f"{name} ({kind})" if kind else name, _role(name), 1e6 * row["mmac"], row["accuracy"]["mean"],
                       row["accuracy"]["std"])

@@ -16,7 +16,7 @@ ROWS = {
     "same cost as paper, CNN router": ("Single student, same inference cost as with the CNN router", None),
     "100% router, k=4": ("Conceptual 100% router, k=4 (knows the label)", "oracle"),
 }
-"""Rows of best-cifar10.json: what the table calls them, and their line in the paper's."""
+"""Rows of best-cifar10-muon-hard.json: what the table calls them, and their line in the paper's."""
 LATENCIES = (1, 64)
 
 
@@ -24,7 +24,7 @@ def table1(results: Path) -> str:
     """Accuracy, loss and cost from benchmarks/keep_teacher.py and best.py, latency from table1_latency.py."""
     best, taught, timed = (
         json.loads((results / f"{name}.json").read_text())
-        for name in ("best-cifar10", "cifar10-teacher", "table1-latency")
+        for name in ("best-cifar10-muon-hard", "cifar10-muon-hard-teacher", "table1-latency")
     )
     headings = ["model", "accuracy %", "loss", "routed right %", "MMAC", "fewer than teacher"]
     headings += [f"ms, batch {size}" for size in LATENCIES]
@@ -57,11 +57,15 @@ def table1(results: Path) -> str:
         f"Latencies: warm, float32, {timed['threads']} threads, in turn in one process; the distilled student and the "
         "one with the same training budget are the same network. The paper's figures are of one run on the official "
         "test batch after training on all 50,000 images; its MFLOPs are multiply-adds of one image divided by 64, the "
-        f"router left out; the column before them is ours. Measured on {best['device']}, torch "
-        f"{best['versions']['torch']}: the teacher at commit {taught['commit'][:9]}, latencies at "
-        f"{timed['commit'][:9]}, the last of the others at {best['commit'][:9]}."
+        "router left out; the column before them is ours. Measured with torch "
+        f"{best['versions']['torch']}: the teacher {_where(taught)}, latencies {_where(timed)}, "
+        f"the others {_where(best, best['results']['commits'][-1])}."
     )
     return "\n".join([*lines, "", note])
+
+
+def _where(result: dict[str, Any], commit: str | None = None) -> str:
+    return f"on {result['device']} at commit {(commit or result['commit'])[:9]}"
 
 
 def _cells(accuracy: str, loss: float, routed: float | None, mmac: float, teacher: float) -> list[str]:
