@@ -3,6 +3,7 @@
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def speed_table(results: Path) -> str:
     lines = ["| claim | measured | n, spread | wanted |", "| --- | ---: | ---: | ---: |"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     measured = [f"`{name}` {_how(result)}" for name, result in read.items()]
-    where = f"Measured on {next(iter(read.values()))['device']}: {'; '.join(measured)}." if read else ""
+    where = f"Measured: {'; '.join(measured)}." if read else ""
     parts = ("Medians; the spread is from smallest to largest.", _storing(read.get("distillation-speed")), where)
     return "\n".join([*lines, "", " ".join(part for part in parts if part)])
 
@@ -47,7 +48,8 @@ def _how(result: Result) -> str:
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
     precision = result["settings"].get("precision")
     form = f", {precision}" if precision else ""
-    return f"({threads}{form}{clock}, torch {result['versions']['torch']}, commit {result['commit'][:9]})"
+    code = f"torch {result['versions']['torch']}, commit {result['commit'][:9]}"
+    return f"(on {result['device']}, {threads}{form}{clock}, {code})"
 
 
 def _spread(values: Sequence[float], form: str) -> str:
@@ -63,11 +65,11 @@ def _accuracy(what: str, found: Result, wanted: str) -> Row:
     return (what, f"{100 * found['difference']:+.2f} points", f"{found['n']}, 95%: {low:+.2f} to {high:+.2f}", wanted)
 
 
-def _training(result: Result) -> list[Row]:
+def _training(result: Result, on: str = "") -> list[Row]:
     rows: list[Row] = []
     for name, found in result["results"].items():
         shares, speeds = found["share_of_peak"], found["images_per_second"]
-        what = f"Training {name}: share of the matrix-product peak ({statistics.median(speeds):.0f} images/s)"
+        what = f"Training {name}{on}: share of the matrix-product peak ({statistics.median(speeds):.0f} images/s)"
         rows.append((what, f"{statistics.median(shares):.0%}", _spread(shares, ".0%"), "35%"))
     return rows
 
@@ -127,6 +129,7 @@ def _paper(overhead: Result, training: Result) -> Row:
 
 ROWS: dict[str, tuple[Callable[[Result], list[Row]], str]] = {
     "training-speed": (_training, "The teacher's training as a share of the matrix-product peak"),
+    "training-speed-amx": (partial(_training, on=" with AMX"), "The same on a CPU with AMX"),
     "distillation-speed": (_stored, "A student from stored logits against asking the teacher at every step"),
     "torchdistill-speed": (_peer, "The distillation stage against torchdistill"),
     "dag-minutes": (_dag, "The DAG of the paper's mixture on CIFAR-10, teacher aside, 20 epochs a stage"),

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of 128 images a window [3 or 12]")
     parser.add_argument("--teachers", nargs="+", choices=TEACHERS, default=list(TEACHERS))
     parser.add_argument("--write", action="store_true", help="keep the result")
+    parser.add_argument("--name", default="training-speed", help="of the result file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results = {name: measured(name, options.windows, options.steps, options.clock) for name in options.teachers}
@@ -43,7 +44,7 @@ def main() -> None:
         )
     if options.write:
         settings = {**vars(options), "batch_size": 128, "precision": number_format(CPU, "auto")}
-        print(write("training-speed", results, settings))
+        print(write(options.name, results, settings))
 
 
 def measured(architecture: str, windows: int, steps: int | None, clock: str) -> dict[str, Any]:
