@@ -11,7 +11,7 @@ SMALL = 4
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution with padding 1 and no bias, whose weights' gradient is a matrix product where that is faster.
+    """A 3x3 convolution with padding 1 and no bias, which is trained as matrix products where that is faster.
 
     In all else, its parameters' names among it, it is the convolution that it is made of.
     """
@@ -49,31 +49,40 @@ def _is_plain(layer: nn.Conv2d) -> bool:
 
 
 class _Convolution(torch.autograd.Function):
-    """PyTorch's own convolution, but for the gradient of the weights."""
+    """The convolution and its gradients as matrix products, but for the images' gradient of a strided one."""
 
     @staticmethod
     def forward(context: Any, images: Tensor, weight: Tensor, stride: int) -> Tensor:
         context.save_for_backward(images, weight)
         context.stride = stride
-        return F.conv2d(images, weight, stride=stride, padding=1)
+        return _product(images, weight, stride)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         images, weight = context.saved_tensors
         (gradient,) = gradients
-        sides, ones = [context.stride] * 2, [1, 1]
-        of_images = torch.ops.aten.convolution_backward(
-            gradient, images, weight, None, sides, ones, ones, False, [0, 0], 1, [True, False, False]
-        )[0]
+        if context.stride == 1:
+            of_images = _product(gradient, weight.transpose(0, 1).flip(2, 3), 1)
+        else:
+            sides, ones = [context.stride] * 2, [1, 1]
+            of_images = torch.ops.aten.convolution_backward(
+                gradient, images, weight, None, sides, ones, ones, False, [0, 0], 1, [True, False, False]
+            )[0]
         pixels = gradient.permute(0, 2, 3, 1).flatten(0, 2)
-        products = pixels.t() @ _patches(images, context.stride)
+        products = pixels.t() @ _patches(images, context.stride).flatten(0, 2)
         of_weight = products.view(-1, 3, 3, images.shape[1]).permute(0, 3, 1, 2)
         return of_images, of_weight, None
 
 
+def _product(images: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The convolution (B, out, H', W') of images (B, in, H, W)."""
+    maps = _patches(images, stride) @ weight.permute(2, 3, 1, 0).flatten(0, 2)
+    return maps.permute(0, 3, 1, 2)
+
+
 def _patches(images: Tensor, stride: int) -> Tensor:
-    """What each output pixel sees (B * H' * W', 9 * C) of images (B, C, H, W): nine copies, each shifted."""
+    """What each output pixel sees (B, H', W', 9 * C) of images (B, C, H, W): nine copies, each shifted."""
     padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     height, width = (padded.shape[side] - 2 for side in (1, 2))
     shifted = [padded[:, y : y + height : stride, x : x + width : stride] for y in range(3) for x in range(3)]
-    return torch.cat(shifted, dim=3).flatten(0, 2)
+    return torch.cat(shifted, dim=3)

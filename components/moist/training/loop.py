@@ -13,6 +13,7 @@ from moist.data.batches import epoch_order
 from moist.errors import DivergedError
 from moist.training import distributed
 from moist.training.images import Images
+from moist.training.memory import keep_freed
 from moist.training.muon import KernelMuon
 from moist.training.precision import autocast, channels_last
 from moist.training.progress import Progress, Silent
@@ -117,6 +118,8 @@ def fit(
     steps = math.ceil(count / recipe.batch_size)
     if steps > 1 and count % recipe.batch_size == 1:
         steps -= 1  # A batch of one image has no spread to normalise by: it joins the batch before it.
+    if images.device.type == "cpu":
+        keep_freed()
     distributed.share_weights(module)
     optimizer = _optimizer(module, recipe)
     history, first_epoch, first_step, sums = History(), 1, 0, torch.zeros(2, dtype=torch.float64)
