@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: on a machine that others use, 1 thread")
     parser.add_argument("--write", action="store_true", help="keep the result")
+    parser.add_argument("--name", default="distillation-speed", help="of the result file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     speed = speeds(options.rounds, options.clock)
@@ -56,7 +57,7 @@ def main() -> None:
         f"{100 * low:+.2f} to {100 * high:+.2f}"
     )
     if options.write:
-        print(write("distillation-speed", {"speed": speed, "accuracy": accuracy}, vars(options)))
+        print(write(options.name, {"speed": speed, "accuracy": accuracy}, vars(options)))
 
 
 def speeds(rounds: int, clock: str) -> dict[str, Any]:
