@@ -25,7 +25,7 @@ def best_table(result: dict[str, Any]) -> str:
             cells[1] += f" (n={seeds})"
         lines.append(f"| {' | '.join(cells)} |")
     settings = result["settings"]
-    named = ", ".join(map(str, settings.get("seeds") or result["results"]["seeds"]))
+    named = ", ".join(map(str, settings.get("seeds") or sorted(result["results"]["seeds"], key=int)))
     means = (
         f"Means over seeds {named}, or the first n of them; ± is the standard deviation; differences in points, paired "
         "by seed, with their 95% intervals."
