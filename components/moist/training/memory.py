@@ -12,7 +12,8 @@ def keep_freed() -> None:
     """Let this process keep the memory that it frees; does nothing where the C library is not glibc.
 
     glibc hands large blocks back to the kernel at once, and gets them again page by page: with ResNet-18 some 200 MB at
-    every step, a tenth of its time. What a process keeps is no more than it has needed at some time.
+    every step, a tenth of its time. In exchange the process holds somewhat more than the most it needs: ResNet-18, in
+    batches of 256, 2.2 GB instead of 1.9.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
