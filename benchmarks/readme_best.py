@@ -38,15 +38,15 @@ def best_table(result: dict[str, Any]) -> str:
     note = (
         f"{settings['data']} {settings['train']:,} training images. {means} "
         f"{settings['student_epochs']} epochs for the student, {together}{_rate(settings)}. "
-        f"Measured on {result['device']}, torch {result['versions']['torch']}, {_commits(result)}."
+        f"Measured on {result['device']}, torch {result['versions']['torch']}, {commits(result)}."
     )
     return "\n".join([*lines, "", note])
 
 
-def _commits(result: dict[str, Any]) -> str:
+def commits(result: dict[str, Any]) -> str:
     """Rows may have been measured one run after another."""
-    commits = [commit[:9] for commit in result["results"].get("commits", [result["commit"]])]
-    return f"commit {commits[0]}" if len(commits) == 1 else f"commits {commits[0]} to {commits[-1]}"
+    found = [commit[:9] for commit in result["results"].get("commits", [result["commit"]])]
+    return f"commit {found[0]}" if len(found) == 1 else f"commits {found[0]} to {found[-1]}"
 
 
 def _rate(settings: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from moist.reports.cost_plot import CostPoint, cost_plot, published
+from readme_teacher import NAMES
 
 DATASET = "cifar10"
 ASKING = ", asking the teacher"
@@ -15,7 +16,6 @@ TEACHERS = (f"{DATASET}-teacher", f"{DATASET}-muon-hard-teacher")
 """Those whose students are drawn."""
 KINDS = {"muon-hard": "Muon teacher"}
 """What rows are marked with by the end of their file's name, if not by that end itself."""
-NAMES = {"sgd": "SGD", "muon": "Muon"}
 ROLES = {
     "teacher": "teacher",
     "student": "student",

@@ -6,6 +6,7 @@ from typing import Any
 
 from moist.mode.statistics import Summary
 from moist.reports import paper
+from readme_best import commits
 
 ROWS = {
     "student": ("Distilled student", "student"),
@@ -59,13 +60,13 @@ def table1(results: Path) -> str:
         "test batch after training on all 50,000 images; its MFLOPs are multiply-adds of one image divided by 64, the "
         "router left out; the column before them is ours. Measured with torch "
         f"{best['versions']['torch']}: the teacher {_where(taught)}, latencies {_where(timed)}, "
-        f"the others {_where(best, best['results']['commits'][-1])}."
+        f"the others {_where(best)}."
     )
     return "\n".join([*lines, "", note])
 
 
-def _where(result: dict[str, Any], commit: str | None = None) -> str:
-    return f"on {result['device']} at commit {(commit or result['commit'])[:9]}"
+def _where(result: dict[str, Any]) -> str:
+    return f"on {result['device']} at {commits(result)}"
 
 
 def _cells(accuracy: str, loss: float, routed: float | None, mmac: float, teacher: float) -> list[str]:
