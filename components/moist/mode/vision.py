@@ -18,7 +18,7 @@ from moist.models.student import two_convolutions
 from moist.models.teacher import resnet18
 from moist.training.images import Images
 from moist.training.loop import Batch, History, Outcome, Recipe, fit
-from moist.training.precision import autocast, channels_last, placed
+from moist.training.precision import autocast, placed
 
 
 class VisionTraining(Frozen):
@@ -143,7 +143,7 @@ def probe_images(
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for rows in torch.split(torch.arange(len(split)), batch_size):
         with autocast(device, settings.precision):
-            logits, output = model(channels_last(images.view(rows.to(device), 0)))
+            logits, output = model(images.view(rows.to(device), 0))
             alone = in_space(output.expert_outputs, "logits", model.head)
         parts.append((logits.float().cpu(), output.weights.float().cpu(), alone.float().cpu()))
     logits, weights, alone = (torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moist.training.images import Images
-from moist.training.precision import Precision, autocast, channels_last
+from moist.training.precision import Precision, autocast
 
 BATCH = 500
 
@@ -39,7 +39,7 @@ def predict_indexed(
     for start in range(0, last, batch_size):
         indices = torch.arange(start, min(start + batch_size, last), device=images.device)
         with autocast(images.device, precision):
-            outputs.append(model(channels_last(images.view(indices, view)), indices).float().cpu())
+            outputs.append(model(images.view(indices, view), indices).float().cpu())
     return torch.cat(outputs)
 
 

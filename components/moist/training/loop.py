@@ -15,7 +15,7 @@ from moist.training import distributed
 from moist.training.images import Images
 from moist.training.memory import keep_freed
 from moist.training.muon import KernelMuon
-from moist.training.precision import autocast, channels_last
+from moist.training.precision import autocast
 from moist.training.progress import Progress, Silent
 
 CHECK_EVERY = 32
@@ -144,7 +144,7 @@ def fit(
         for step in range(first_step, steps):
             whole = order[step * recipe.batch_size : (step + 1) * recipe.batch_size if step + 1 < steps else count]
             indices, share = distributed.slice_of(whole)
-            batch = Batch(channels_last(images.view(indices, view)), images.labels[indices], indices, view)
+            batch = Batch(images.view(indices, view), images.labels[indices], indices, view)
             rate = _learning_rate(recipe, (epoch - 1) * steps + step, recipe.epochs * steps, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group.get("scale", 1.0)

@@ -4,7 +4,7 @@ import contextlib
 from typing import Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 Precision = Literal["auto", "fp32", "bf16"]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -41,8 +41,3 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     """Run the forward pass in bf16 where asked, or where `auto` finds it fast; weights stay fp32."""
     bf16 = number_format(device, precision) == "bf16"
     return torch.autocast(device.type, torch.bfloat16) if bf16 else contextlib.nullcontext()
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) in channels-last memory order, which convolutions prefer on CPUs and tensor cores."""
-    return images.contiguous(memory_format=torch.channels_last)

@@ -4,32 +4,30 @@ import numpy as np
 import pytest
 import torch
 from moist.data.batches import augment, epoch_order, normalise, to_tensors, view_parameters
-from moist.data.dataset import Augmentation, Split
+from moist.data.dataset import Augmentation, ImageDataset, Split
+from moist.training.images import Images
 from official_formats import colour
 
 CIFAR = Augmentation(padding=4, flip=True)
 
 
 def reference(image: np.ndarray, dy: int, dx: int, flip: bool, padding: int) -> np.ndarray:
-    """Pad (C, H, W) with zeros, cut the window out, then mirror it."""
-    padded = np.pad(image, ((0, 0), (padding, padding), (padding, padding)))
-    height, width = image.shape[1:]
-    window = padded[:, padding + dy : padding + dy + height, padding + dx : padding + dx + width]
-    return window[:, :, ::-1] if flip else window
+    """Pad (H, W, C) with zeros, cut the window out, then mirror it."""
+    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
+    height, width = image.shape[:2]
+    window = padded[padding + dy : padding + dy + height, padding + dx : padding + dx + width]
+    return window[:, ::-1] if flip else window
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize(("shape", "padding"), [((3, 32, 32), 4), ((1, 5, 8), 2), ((1, 8, 8), 0)])
-def test_augment_equals_the_reference(shape: tuple[int, int, int], padding: int, channels_last: bool) -> None:
+@pytest.mark.parametrize(("shape", "padding"), [((32, 32, 3), 4), ((5, 8, 1), 2), ((8, 8, 1), 0)])
+def test_augment_equals_the_reference(shape: tuple[int, int, int], padding: int) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(1, 256, (300, *shape), np.uint8)
     parameters = view_parameters(300, Augmentation(padding, True), seed=3, view=1)
     indices = torch.from_numpy(rng.permutation(300)[:200])
-    batch = torch.from_numpy(images)[indices]
-    if channels_last:
-        batch = batch.contiguous(memory_format=torch.channels_last)
-    shown = augment(batch, indices, parameters, padding)
+    shown = augment(torch.from_numpy(images)[indices], indices, parameters, padding)
     assert shown.dtype == torch.uint8
+    assert shown.is_contiguous()
     dy, dx, flip = (value.tolist() for value in parameters)
     for row, index in enumerate(indices.tolist()):
         expected = reference(images[index], dy[index], dx[index], flip[index], padding)
@@ -74,7 +72,7 @@ def test_shifts_cover_the_padding_and_half_are_flipped() -> None:
 
 
 def test_normalise_is_the_formula_and_keeps_the_format() -> None:
-    images, _ = to_tensors(Split(*colour(20)), "cpu")
+    images = to_tensors(Split(*colour(20)), "cpu")[0].permute(0, 3, 1, 2).contiguous()
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
     expected = (images.numpy() / 255 - np.reshape(mean, (1, 3, 1, 1))) / np.reshape(std, (1, 3, 1, 1))
     result = normalise(images, mean, std)
@@ -86,13 +84,26 @@ def test_normalise_is_the_formula_and_keeps_the_format() -> None:
     assert torch.equal(last, result)
 
 
-def test_tensors_are_channels_first_copies() -> None:
+@pytest.mark.parametrize("view", [0, 2])
+def test_images_are_augmented_normalised_and_channels_last(view: int) -> None:
+    train, (mean, std) = Split(*colour(20)), ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+    few = train[np.arange(3)]
+    data = ImageDataset("colour", ("a", "b"), train, few, few, mean, std, CIFAR, split_note="", source="")
+    indices = torch.tensor([7, 0, 19])
+    pixels = augment(to_tensors(train, "cpu")[0][indices], indices, view_parameters(20, CIFAR, 5, view), CIFAR.padding)
+    shown = Images(data, train, torch.device("cpu"), view_seed=5).view(indices, view)
+    assert torch.equal(shown, normalise(pixels.permute(0, 3, 1, 2), mean, std))
+    assert shown.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_tensors_are_copies() -> None:
     images, labels = colour(20)
     images.setflags(write=False)
     labels.setflags(write=False)
     tensors, targets = to_tensors(Split(images, labels), "cpu")
-    np.testing.assert_array_equal(tensors.numpy(), images.transpose(0, 3, 1, 2))
-    assert tensors.is_contiguous()
+    np.testing.assert_array_equal(tensors.numpy(), images)
+    tensors[0] = 255 - tensors[0]
+    assert not np.array_equal(tensors.numpy(), images)
     assert targets.dtype == torch.int64
     targets[0] = 5
     assert labels[0] == 0

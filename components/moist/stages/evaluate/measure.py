@@ -21,7 +21,7 @@ from moist.reports.results import CascadePoint, Latency, Reliability, Routing, R
 from moist.training import evaluation
 from moist.training.cascade import Point, cascade, second_look
 from moist.training.images import Images
-from moist.training.precision import Precision, autocast, channels_last, placed
+from moist.training.precision import Precision, autocast, placed
 from moist.training.record import Step, read_steps
 
 Role = Literal["teacher", "student", "mixture", "control", "upper bound"]
@@ -134,7 +134,7 @@ def latency_batches(images: Images, size: int) -> list[Tensor]:
     """Batches of plain images to time, float (size, channels, height, width): at most 64, of some 512 images in all."""
     starts = range(0, len(images) - size + 1, size)[: min(64, max(1, 512 // size))]
     rows = torch.arange(size, device=images.device)
-    return [channels_last(images.view(rows + start, 0)) for start in starts]
+    return [images.view(rows + start, 0) for start in starts]
 
 
 def _mirrored(model: nn.Module) -> Callable[[Tensor], Tensor]:
