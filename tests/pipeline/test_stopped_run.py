@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, clean_environment
+from conftest import ROOT, clean_environment, run_command
 from moist.runtime.local_store import BUCKET, store
 from moist.runtime.runs import list_runs
 from moist.runtime.store import Store
@@ -42,6 +42,32 @@ def test_a_signal_ends_the_run_and_its_record_says_so(configured: bool, number: 
         with store(tmp_path / "store") as environment:
             (record,) = list_runs(Store.of(environment))
             assert record.state == "interrupted"
+
+
+def test_a_run_can_be_looked_at_while_it_goes_on_and_after_it_was_killed(tmp_path: Path) -> None:
+    home = ("--home", str(tmp_path))
+    long = [*RUN, "--teacher-epochs", "10000", *home]
+    process = subprocess.Popen(long, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr
+        assert any("[2/" in line for line in process.stderr)  # the first task is done, the second goes on
+        assert run_command("runs", *home).stdout.splitlines()[1].split()[1] == "running"
+        fetched = run_command("fetch", "latest", "prepare_data/dataset", "--output", str(tmp_path / "here"), *home)
+        assert fetched.stdout.strip() == str(tmp_path / "here" / "dataset")
+        assert "Nothing is stale, damaged or missing." in run_command("lineage", "latest", *home).stdout
+        refused = run_command("remove", "latest", *home)
+        assert refused.returncode == 4
+        assert refused.stderr.startswith("Another run is using the store in ")
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    listed = run_command("runs", *home)
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.splitlines()[1].split()[1] == "killed"
+    with store(tmp_path / "store") as environment:
+        (record,) = list_runs(Store.of(environment))
+        assert set(record.tasks) == {"prepare-data"}
 
 
 def test_a_damaged_cache_entry_is_none(tmp_path: Path) -> None:

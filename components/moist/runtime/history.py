@@ -35,8 +35,10 @@ PROBLEMS_FOUND = 3
 
 
 @contextmanager
-def kept_store(home: Path) -> Iterator[tuple[Store, dict[str, str]]]:
+def kept_store(home: Path, to_read: bool = False) -> Iterator[tuple[Store, dict[str, str]]]:
     """The store that holds earlier runs, and its environment: the configured one, else the one served from `home`.
+
+    To read from it is possible while a run goes on.
 
     Raises:
         InputError: if nothing ever ran there.
@@ -44,27 +46,27 @@ def kept_store(home: Path) -> Iterator[tuple[Store, dict[str, str]]]:
     folder = home.resolve() / "store"
     if not store_is_configured() and not folder.exists():
         raise InputError(f"There are no runs in {shown(home.resolve())} yet: start one with `pipeline.py run`.")
-    with local_store.store(folder) as environment:
+    with local_store.store(folder, to_read=to_read) as environment:
         yield Store.of(environment), environment
 
 
 def runs_command(options: argparse.Namespace) -> None:
     """`runs`: what ran here, newest first."""
-    with kept_store(options.home) as (store, _):
+    going_on = local_store.of_a_run(options.home / "store") is not None
+    with kept_store(options.home, to_read=True) as (store, _):
         store.ensure_bucket(local_store.BUCKET)
         records = list_runs(store)
-    show(
-        columns(["run", "state", "preset", "data set", "started", "seconds", "mixture", ""], [_row(r) for r in records])
-    )
+    # The embedded store serves one run at a time, so whatever else says it is running was killed.
+    killed = [record.id for record in records if record.state == "running" and not store_is_configured()]
+    rows = [_row(record, record.id in killed[1 if going_on else 0 :]) for record in records]
+    show(columns(["run", "state", "preset", "data set", "started", "seconds", "mixture", ""], rows))
 
 
-def _row(record: RunRecord) -> list[str]:
-    # The embedded store serves one process at a time, so whatever says it is running was killed.
-    state = "killed" if record.state == "running" and not store_is_configured() else record.state
+def _row(record: RunRecord, killed: bool) -> list[str]:
     accuracy = record.mixture_accuracy
     return [
         record.id,
-        state,
+        "killed" if killed else record.state,
         record.preset or "-",
         str(record.arguments.get("dataset", "-")),
         record.started,
@@ -76,7 +78,7 @@ def _row(record: RunRecord) -> list[str]:
 
 def fetch_command(options: argparse.Namespace) -> None:
     """`fetch`: one artifact of a run, verified."""
-    with kept_store(options.home) as (store, _):
+    with kept_store(options.home, to_read=True) as (store, _):
         if options.root:
             artifacts = artifacts_under(store, run_root(options.root, options.run))
         else:
@@ -102,7 +104,7 @@ def run_root(root: str, run: str) -> str:
 
 def lineage_command(options: argparse.Namespace) -> int:
     """`lineage`: where every artifact of a run came from; the exit code says whether all is well."""
-    with kept_store(options.home) as (store, _):
+    with kept_store(options.home, to_read=True) as (store, _):
         title, also = options.run, []
         if options.root:
             root = run_root(options.root, options.run)

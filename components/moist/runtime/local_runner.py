@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -78,6 +79,8 @@ class LocalRun:
     containers: Containers | None = None
     """Where tasks run; None: as processes of this machine."""
     turns: Turns = field(default_factory=Turns)
+    keep: Callable[[], None] = lambda: None
+    """Writes the run's record, so that it can be looked at while it goes on, and if it is killed."""
     server: Callable[[], ForkServer] | None = None
     """Starts, once, the process that tasks are forked from; None: each is a process of its own from the start."""
 
@@ -116,7 +119,8 @@ def run_pipeline(run: LocalRun, pipeline: Any, arguments: dict[str, Any]) -> Non
         finished = {"state": state, "seconds": round(time.monotonic() - began, 3), "tasks": {**run.reused, **run.tasks}}
         run.store.put_bytes(f"{run.uri}/{RECORD}", json.dumps({**record, **finished}, indent=1).encode())
 
-    keep("running")
+    run.keep = partial(keep, "running")
+    run.keep()
     run.work.mkdir(parents=True, exist_ok=True)
     try:
         with _forking(run, spec), _handler_for(run), _nested_loops(), _quiet_kfp(run.work / "kfp.log"), _stopping(run):
@@ -168,6 +172,7 @@ def _task_handler(run: LocalRun) -> type:
             cached = cached_task(run.store, key) if run.use_cache else None
             if cached is not None and run.failure is None:
                 run.tasks[name] = {"state": "cached", "seconds": 0.0, **cached}
+                run.keep()
                 run.say(f"[{next(run.numbers)}/{run.total}] {name}: unchanged, taken from {cached['run']}")
                 write_json(output_file, cached["output"])
                 return status.Status.SUCCESS
@@ -201,6 +206,7 @@ def _task_handler(run: LocalRun) -> type:
                 )
             entry = {"run": run.id, "task": name, "output": json.loads(output_file.read_text())}
             run.tasks[name] = {"state": "succeeded", "started": started, "seconds": seconds, **entry}
+            run.keep()
             if containers or provenance.code_is_unchanged():  # else the key is not of what has run
                 keep_task(run.store, key, entry)
             return status.Status.SUCCESS

@@ -24,13 +24,16 @@ from moist.runtime.store import ENDPOINT_VARIABLES, PATIENCE, store_is_configure
 BUCKET = os.environ.get("MOIST_BUCKET") or "moist"
 """Where runs on this machine keep everything; in a store of one's own the name may be somebody else's."""
 START_SECONDS = 60.0
-LOCK_SECONDS = 5.0
+LOCK_SECONDS = 30.0
+"""How long a server may take to stop whose run was killed, or that somebody else has started to read."""
 STARTS = 3
 PORTS = range(10_000, 32_768)
 """Those that Linux and macOS do not give to outgoing connections: the server makes some before all its ports are bound,
 and ended now and then because one of them had taken a port that it was told to use."""
 PR_SET_PDEATHSIG = 1
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+ENVIRONMENT = "environment.json"
+"""How to reach the server that a run has started, as long as the run lives."""
 SERVICES = ("master", "volume", "filer", "s3", "admin")
 
 
@@ -39,8 +42,10 @@ class _EndedError(StoreError):
 
 
 @contextmanager
-def store(root: Path, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
+def store(root: Path, host: str = "127.0.0.1", to_read: bool = False) -> Iterator[dict[str, str]]:
     """The environment of an object store: the configured one if there is one, else one served from `root` meanwhile.
+
+    Whoever comes `to_read` shares the server of a run that goes on meanwhile; all others have it to themselves.
 
     Raises:
         StoreError: if the embedded server does not start; the message names its log.
@@ -49,12 +54,24 @@ def store(root: Path, host: str = "127.0.0.1") -> Iterator[dict[str, str]]:
         names = (*ENDPOINT_VARIABLES, *KEYS, "AWS_SESSION_TOKEN", "AWS_REGION", PATIENCE)
         yield {name: os.environ[name] for name in names if os.environ.get(name)}
         return
-    with _embedded(root, host) as environment:
+    running = of_a_run(root) if to_read else None
+    if running is not None:
+        yield running
+        return
+    with _embedded(root, host, shared=not to_read) as environment:
         yield environment
 
 
+def of_a_run(root: Path) -> dict[str, str] | None:
+    """The environment of the store that a run serves from `root` right now, or None."""
+    with contextlib.suppress(OSError, ValueError), (root / ENVIRONMENT).open() as file:
+        if not _locked(file):
+            return dict(json.load(file))
+    return None
+
+
 @contextmanager
-def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
+def _embedded(root: Path, host: str, shared: bool) -> Iterator[dict[str, str]]:
     (root / "data").mkdir(parents=True, exist_ok=True)
     with _stopped_by_sigterm(), _lock(root / "lock") as lock, (root / "server.log").open("wb") as log:
         credentials = _credentials(root / "credentials.json")
@@ -67,9 +84,25 @@ def _embedded(root: Path, host: str) -> Iterator[dict[str, str]]:
                     raise
         try:
             # Empty over the user's own, which belongs to other keys.
-            yield {ENDPOINT_VARIABLES[0]: endpoint, **credentials, "AWS_SESSION_TOKEN": ""}
+            environment = {ENDPOINT_VARIABLES[0]: endpoint, **credentials, "AWS_SESSION_TOKEN": ""}
+            with _published(root / ENVIRONMENT, environment) if shared else contextlib.nullcontext():
+                yield environment
         finally:
             _stop(server)
+
+
+@contextmanager
+def _published(path: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Tell others how to reach the server. They know by the lock that this process, not only the server, is alive."""
+    import fcntl
+
+    _write_privately(path, environment)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink()
 
 
 def _start(
@@ -141,32 +174,42 @@ def _credentials(path: Path) -> dict[str, str]:
         if isinstance(kept, dict) and kept.keys() == set(KEYS) and all(map(str.isalnum, map(str, kept.values()))):
             return {name: str(kept[name]) for name in KEYS}
     credentials = dict(zip(KEYS, (secrets.token_hex(10), secrets.token_hex(20)), strict=True))
+    _write_privately(path, credentials)
+    return credentials
+
+
+def _write_privately(path: Path, values: dict[str, str]) -> None:
+    """Whole or not at all, and readable by the user alone."""
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(credentials, file)
+        json.dump(values, file)
     partial.replace(path)
-    return credentials
 
 
 @contextmanager
 def _lock(path: Path) -> Iterator[int]:
     """Two servers on the same data would damage it; yields the lock's file descriptor."""
+    with path.open("w") as file:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _locked(file):
+            if of_a_run(path.parent) is not None or time.monotonic() > deadline:
+                raise StoreError(
+                    f"Another run is using the store in {path.parent}: wait for it, or use another --home."
+                )
+            time.sleep(0.1)
+        yield file.fileno()
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock on a file until it is closed; False if somebody else has it."""
     import fcntl
 
-    with path.open("w") as file:
-        deadline = time.monotonic() + LOCK_SECONDS  # a server whose run was killed needs a moment to stop
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreError(
-                        f"Another run is using the store in {path.parent}: wait for it, or use another --home."
-                    ) from None
-                time.sleep(0.1)
-        yield file.fileno()
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
