@@ -102,7 +102,7 @@ def _published(path: Path, environment: dict[str, str]) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _start(
